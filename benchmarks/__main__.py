@@ -20,6 +20,7 @@ BENCHMARKS = (
     "actors",
     "transport",
     "carriers",
+    "relay",
     "streams",
     "stream_rivals",
     "discovery",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import carriers, groups, scale, streams
+from . import carriers, groups, relay, scale, streams
 from .plot import Chart, Series, shown
 from .report import Row
 
@@ -50,6 +50,25 @@ def measure_carriers(quick: bool, folder: Path) -> list[str]:
                     f"| {carriers.BARE[carrier]} | | {shown(bare['items'])} "
                     f"| {bare['large']:,.0f} | {bare['trip']:,.0f} us |"
                 )
+    return lines
+
+
+def measure_relay(quick: bool, folder: Path) -> list[str]:
+    """Return the table of what goes through a loaded relay, and directly."""
+    idle, pairs = (4, 2) if quick else (relay.IDLE_PEERS, relay.PAIRS)
+    found = relay.measure(idle, pairs, rounds=1 if quick else 3, seconds=0.2 if quick else 3.0)
+    lines = [
+        f"| {pairs} pairs, {idle} idle peers at the relay | MB/s | CPU of all, a MB "
+        "| of the relay | slowest pair, of an average one |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for way, name in relay.WAYS.items():
+        load = found[way]
+        share = f"{100 * load.slowest_share:.0f} %"
+        of_relay = f"{load.relay_cpu_ms:.1f} ms" if way == "relay" else ""
+        lines.append(
+            f"| {name} | {load.mb_per_s:,.0f} | {load.cpu_ms:.1f} ms | {of_relay} | {share} |"
+        )
     return lines
 
 
@@ -121,6 +140,7 @@ def measure_node(quick: bool, folder: Path) -> list[str]:
 
 SECTIONS: dict[str, Section] = {
     "carriers": measure_carriers,
+    "relay": measure_relay,
     "sizes": measure_sizes,
     "consumers": measure_consumers,
     "groups": measure_groups,

@@ -35,14 +35,16 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """The clocks of a real node: the event loop's, and the machine's."""
+    """The clocks of a real node: the event loop's, and the machine's.
+
+    Attributes:
+        monotonic: Returns the event loop's time in seconds.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def monotonic(self) -> float:
-        """Return the event loop's time in seconds."""
-        return self._loop.time()
+        # asyncio's own loops ask the machine, and so may we: it is read for each item.
+        is_plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+        self.monotonic: Callable[[], float] = time.monotonic if is_plain else loop.time
 
     def wall(self) -> float:
         """Return the machine's time in seconds since the Unix epoch."""

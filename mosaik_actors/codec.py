@@ -45,7 +45,7 @@ import msgspec.inspect as mi
 
 from .errors import DecodeError, MosaikError, clip
 from .ids import PeerId, UniqueId, id_as_bytes, id_from_bytes
-from .wire_limits import ANY, WireLimits, is_any, parts_of, wire_size_of
+from .wire_limits import ANY, SHORT_BYTES, WireLimits, is_any, parts_of, wire_size_of
 
 T = TypeVar("T")
 
@@ -54,6 +54,8 @@ CustomHooks = tuple[Callable[[Any], Any], Callable[[type, Any], Any]]
 FAST: Final = b"\x00"
 WIDE: Final = b"\x01"
 UNTYPED: Final = b"\x02"
+_FAST_BYTE: Final = FAST[0]
+_WIDE_BYTE: Final = WIDE[0]
 
 BIG_INT_BYTES_MAX: Final = 4096
 WHY_CHARACTERS_MAX: Final = 1000
@@ -162,12 +164,13 @@ class TypedCodec(Codec[T]):
         """Return the items in `data`. Raises `DecodeError`."""
         if count_max is not None:
             _check_count(data, count_max)
-        form, batch = data[:1], memoryview(data)[1:]
+        form, batch = data[0] if data else None, memoryview(data)[1:]
         try:
-            if form == FAST:
-                self._limits.check(batch, _decode_members)
+            if form == _FAST_BYTE:
+                if len(batch) > SHORT_BYTES:  # as `check` would find out, for each item
+                    self._limits.check(batch, _decode_members)
                 return self._decode_items(batch)
-            if form == WIDE:
+            if form == _WIDE_BYTE:
                 self._limits.check(batch, _decode_wide_members, is_wide=True)
                 items: list[T] = _decode_wide(batch, self._batch_type, self._decode_custom)
                 return items
@@ -175,7 +178,7 @@ class TypedCodec(Codec[T]):
             raise
         except Exception as exc:  # a record's own checks may raise anything
             raise DecodeError(f"not a batch of {_name(self._type)}: {clip(exc)}") from exc
-        raise DecodeError(f"unknown form of batch {bytes(form)!r} for {_name(self._type)}")
+        raise DecodeError(f"unknown form of batch {bytes(data[:1])!r} for {_name(self._type)}")
 
     def _encode_wide(self, items: Sequence[T]) -> bytes:
         try:
@@ -349,16 +352,15 @@ def _require_encodable(items: Sequence[Any], batch: bytes, limits: WireLimits) -
 
 def _check_count(data: bytes, count_max: int) -> None:
     """Raise `DecodeError` for a batch of too many items, before any of them is made."""
-    head = data[1:6]
-    match head[:1]:
-        case b"\xdc":
-            count = int.from_bytes(head[1:3])
-        case b"\xdd":
-            count = int.from_bytes(head[1:5])
-        case first if first and 0x90 <= first[0] <= 0x9F:
-            count = first[0] & 0x0F
-        case _:
-            return  # no array: decoding says so
+    first = data[1] if len(data) > 1 else 0
+    if 0x90 <= first <= 0x9F:
+        count = first & 0x0F
+    elif first == 0xDC:
+        count = int.from_bytes(data[2:4])
+    elif first == 0xDD:
+        count = int.from_bytes(data[2:6])
+    else:
+        return  # no array: decoding says so
     if count > count_max:
         raise DecodeError(f"a batch of {count} items, at most {count_max}")
 

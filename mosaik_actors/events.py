@@ -15,16 +15,16 @@ class Events(AsyncIterator[E | Lagged], Generic[E]):
     """The events from its making on, one by one; a reader that was too slow gets `Lagged`.
 
     A wait for the next one may be cancelled, or time out, and nothing is lost: go on
-    with the same iterator. It ends, after what was left, when what it tells of ends.
+    with the same iterator. It ends, after what was left, when what it watches ends.
     Several tasks may read one; each event goes to one of them. One that is not wanted
     any more can simply be dropped.
     """
 
-    __slots__ = ("_next", "_state")
+    __slots__ = ("__weakref__", "_next", "_state")
 
     def __init__(self, state: SharedState) -> None:
         self._state = state
-        self._next = state.event_count
+        self._next = state.add_reader(self)
 
     def __aiter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ as they were, and whatever the child does with them fails, or does nothing. In
 particular, closing does not say farewell to peers, does not unlock or remove
 files, and does not unregister anything from the parent's selector.
 
-Signals that the parent's loop handles would be told to the parent: they do in a
+Signals that the parent's loop handles would reach the parent: they do in a
 child what they do in any new process.
 
 Owners are held weakly, and asked for their descriptors when a fork happens. Not

@@ -14,17 +14,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .config import require_above, seconds
 from .custom.actors import Actors
 from .dht.config import DhtConfig
 from .dht.config import own_config as own_dht_config
 from .discovery.config import DiscoveryConfig
-from .environment import Environment, Machine
+from .environment import Environment
 from .errors import Closed, ConfigError
 from .handles.arguments import (
     as_metrics_addr,
@@ -38,24 +38,20 @@ from .handles.arguments import (
 )
 from .handles.discovery import Discovery
 from .handles.on_demand import PartsOnDemand
-from .handles.relaying import relay_secrets, use_relays
-from .handles.required_tickets import TicketChecks, start_gate
-from .handles.status import StatusService, ask_status, peer_addr
+from .handles.relaying import relay_secrets
+from .handles.status import ask_status, peer_addr
 from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
 from .metrics.records import NodeStatus
-from .network_gate import TicketGate
 from .network_secret import SecretSource, load_secrets
 from .node import Node
+from .node_parts import NodeParts, NodeSettings
 from .remote.config import ActorsConfig
-from .starting import start_node
 from .streams.config import StreamsConfig
 from .tickets.requirement import Validators, as_validators
 from .transport.address import PeerAddr, SocketAddr
-from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
 from .transport.gate import Standing
-from .transport.relay.client import RelayClient
 from .transport.relay.config import RelayConfig, own_config
 
 if TYPE_CHECKING:
@@ -66,6 +62,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 BindAddr = SocketAddr | str
 ReadinessCheck = Callable[[], str | None]
 
@@ -73,9 +71,7 @@ ReadinessCheck = Callable[[], str | None]
 class Network:
     """One node of a network.
 
-    Use it as an async context manager, or `start` it and `close` it. (The class is longer than
-    others because it is the face of everything: its arguments and what they mean, and one short
-    method for each thing that concerns a whole node. What these do is done elsewhere.)
+    Use it as an async context manager, or `start` it and `close` it.
 
     Args:
         network_id: The network's name, or its id. Nodes with another one never
@@ -154,45 +150,41 @@ class Network:
         tee: TeeConfig | None = None,
         environment: Environment | None = None,
     ) -> None:
-        self._require_ticket = as_validators(require_ticket)
-        self._id = as_network_id(network_id)
-        self._name = network_id if isinstance(network_id, str) else ""
+        own_relay = own_config(relay)
+        relay_secrets(own_relay)  # refused here, not at the start
+        own_dht = own_dht_config(dht)
+        peers = as_peer_addrs(bootstrap)
+        relays = () if own_relay is None else own_relay.relays
         has_machine = environment is None or environment.has_machine
-        self._secrets = load_secrets(secret, os.environ if has_machine else {})
-        self._secret_key = as_secret_key(secret_key)
-        self._allow = None if allow is None else as_peer_ids("allow", allow)
-        self._deny = as_peer_ids("deny", deny)
-        self._bootstrap = as_peer_addrs(bootstrap)
-        self._tags = as_tags(tags)
-        self._dht = own_dht_config(dht)
-        self._relay = own_config(relay)
-        relay_secrets(self._relay)  # refused here, not at the start
-        relays = () if self._relay is None else self._relay.relays
-        self._bind = (
-            default_bind([*self._bootstrap, *relays], mdns or self._dht is not None)
+        self._settings = NodeSettings(
+            network_id=as_network_id(network_id),
+            network_name=network_id if isinstance(network_id, str) else "",
+            secrets=load_secrets(secret, os.environ if has_machine else {}),
+            secret_key=as_secret_key(secret_key),
+            bootstrap=peers,
+            tags=as_tags(tags),
+            bind=default_bind([*peers, *relays], mdns or own_dht is not None)
             if bind is None
-            else as_socket_addrs(bind)
+            else as_socket_addrs(bind),
+            rendezvous=rendezvous,
+            mdns=mdns,
+            dht=own_dht,
+            relay=own_relay,
+            allow=None if allow is None else as_peer_ids("allow", allow),
+            deny=as_peer_ids("deny", deny),
+            require_ticket=as_validators(require_ticket),
+            discovery=discovery or DiscoveryConfig(),
+            streams=streams or StreamsConfig(),
+            groups=groups,
+            actors=actors or ActorsConfig(),
+            transport=transport or TransportConfig(),
+            metrics_bind=None if metrics_addr is None else as_metrics_addr(metrics_addr),
+            share_status=share_status,
+            tee=tee,
+            environment=environment,
         )
-        self._rendezvous = rendezvous
-        self._mdns = mdns
-        self._discovery_config = discovery or DiscoveryConfig()
-        self._streams_config = streams or StreamsConfig()
-        self._groups_config = groups
-        self._actors_config = actors or ActorsConfig()
-        self._transport_config = transport or TransportConfig()
-        self._metrics_bind = None if metrics_addr is None else as_metrics_addr(metrics_addr)
-        self._share_status = share_status
-        self._tee_config = tee
-        self._environment = environment
-        self._node: Node | None = None
-        self._discovery: Discovery | None = None
-        self._streams: Streams | None = None
-        self._on_demand: PartsOnDemand | None = None
-        self._actors: Actors | None = None
-        self._status: StatusService | None = None
-        self._relays: RelayClient | None = None
+        self._parts = NodeParts(self._settings)
         self._readiness: dict[str, ReadinessCheck] = {}
-        self._undo: list[Callable[[], Awaitable[object]]] = []
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -222,57 +214,50 @@ class Network:
     @property
     def id(self) -> NetworkId:
         """The network's id."""
-        return self._id
+        return self._settings.network_id
 
     @property
     def peer_id(self) -> PeerId:
         """This node's identity."""
-        return self._started.peer_id
+        return self.node.peer_id
 
     @property
     def addr(self) -> PeerAddr:
         """Where others can reach this node; its text can be pasted into `bootstrap`."""
-        return self._started.endpoint.addr
+        return self.node.endpoint.addr
 
     @property
     def discovery(self) -> Discovery:
         """Who is on the network."""
-        if self._discovery is None:
-            raise self._not_running()
-        return self._discovery
+        return self._running(self._parts.discovery)
 
     @property
     def streams(self) -> Streams:
         """Typed publish and subscribe."""
-        if self._streams is None:
-            raise self._not_running()
-        return self._streams
+        return self._running(self._parts.streams)
 
     @property
     def groups(self) -> Groups:
         """Replicated state machines."""
-        return self._parts.groups
+        return self._on_demand.groups
 
     @property
     def actors(self) -> Actors:
         """Actors of this node, and the way to those of others."""
-        if self._actors is None:
-            raise self._not_running()
-        return self._actors
+        return self._running(self._parts.actors)
 
     @property
     def metrics_addr(self) -> tuple[str, int] | None:
         """Where metrics are served, as host and port; None when they are not."""
-        return None if self._status is None else self._status.metrics_addr
+        status = self._parts.status
+        return None if status is None else status.metrics_addr
 
     def status(self) -> NodeStatus:
         """Return what this node shows of itself at this moment. Raises `Closed`.
 
         The records are frozen, and ``msgspec.json.encode`` writes them down.
         """
-        if self._status is None:
-            raise self._not_running()
-        return self._status.read()
+        return self._running(self._parts.status).read()
 
     async def status_of(
         self, peer_id: PeerId | str, *, timeout: float | timedelta = 3.0
@@ -292,7 +277,7 @@ class Network:
             TimeoutError: No answer in time.
             Closed: It is not in the catalog, or the handle is closed.
         """
-        return await ask_status(self._started, peer_addr(self.discovery, peer_id), seconds(timeout))
+        return await ask_status(self.node, peer_addr(self.discovery, peer_id), seconds(timeout))
 
     def add_readiness_check(self, name: str, check: ReadinessCheck) -> None:
         """Let `check` say whether the program is ready, for ``/readyz`` and `why_not_ready`.
@@ -305,7 +290,7 @@ class Network:
         """Return what this node waits for, by the name of the check; empty when it is ready."""
         if self._closing is not None:
             return {"node": "closing"}
-        if self._status is None:
+        if self._parts.status is None:
             return {"node": "starting"}
         found = {name: check() for name, check in self._readiness.items()}
         return {name: why for name, why in found.items() if why is not None}
@@ -313,17 +298,18 @@ class Network:
     @property
     def tdx(self) -> TrustedDomain:
         """The trusted domain that this node runs in, if it does."""
-        return self._parts.trusted_domain
+        return self._on_demand.trusted_domain
 
     def __repr__(self) -> str:
-        state = "closed" if self._closing else "running" if self._node else "not started"
-        peer = f", peer {self._node.peer_id.short}" if self._node else ""
-        return f"Network({self._id.short}{peer}, {state})"
+        node = self._parts.node
+        state = "closed" if self._closing else "running" if node else "not started"
+        peer = f", peer {node.peer_id.short}" if node else ""
+        return f"Network({self.id.short}{peer}, {state})"
 
     @property
     def node(self) -> Node:
         """The node's parts, for actors of one's own."""
-        return self._started
+        return self._running(self._parts.node)
 
     @property
     def is_closed(self) -> bool:
@@ -338,7 +324,7 @@ class Network:
         """
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(
-                self._unwind(), name=f"close {self._id.short}"
+                self._parts.close(), name=f"close {self.id.short}"
             )
         try:
             await asyncio.wait([self._closing])
@@ -346,23 +332,23 @@ class Network:
             await asyncio.wait([self._closing])
             raise
         finally:
-            if self._closing.done() and self._undo and self._node is not None:
-                # Cancelled before it could begin, by whoever cancels every task in sight.
-                self._abandon(self._node)
+            if self._closing.done():
+                # Not carried through: whoever cancels every task in sight did so before it began.
+                self._parts.abandon()
 
     def ban(
         self, peer_id: PeerId | str, duration: float | timedelta | None = None, *, why: str = ""
     ) -> None:
         """Refuse a peer from now on: what is open with it ends, and nothing is opened.
 
-        It is told so, and gets `NotAdmitted` with the gate "deny" when it comes again. For
+        It learns so, and gets `NotAdmitted` with the gate "deny" when it comes again. For
         this node only: ban a peer at each node that it shall not reach. A ban ends with the
         node; give `deny` to have it from the start. A later ban takes the place of this one.
 
         Args:
             peer_id: Whom.
             duration: For how many seconds, or a `timedelta`; None until `allow`.
-            why: What the peer is told with it, and what `standings` shows.
+            why: The reason: the peer gets it, and `standings` shows it.
 
         Raises:
             Closed: The handle is not started, or closed.
@@ -374,7 +360,7 @@ class Network:
         [banned] = as_peer_ids("peer_id", [peer_id])
         if banned == self.peer_id:
             raise ConfigError("peer_id is this node's own: a node cannot ban itself")
-        self._started.endpoint.ban(banned, for_s=for_s, why=why)
+        self.node.endpoint.ban(banned, for_s=for_s, why=why)
 
     def allow(self, peer_id: PeerId | str) -> None:
         """Refuse a peer no longer, whatever it was refused for.
@@ -389,7 +375,7 @@ class Network:
             ConfigError: `peer_id` is none.
         """
         [allowed] = as_peer_ids("peer_id", [peer_id])
-        self._started.endpoint.allow(allowed)
+        self.node.endpoint.allow(allowed)
 
     def standings(self) -> dict[PeerId, Standing]:
         """Return what this node has against whom: bans, and rules that were broken.
@@ -397,16 +383,16 @@ class Network:
         Raises:
             Closed: The handle is not started, or closed.
         """
-        return {one.peer_id: one for one in self._started.endpoint.standings()}
+        return {one.peer_id: one for one in self.node.endpoint.standings()}
 
     def crash(self) -> None:
         """Vanish without a word, as a killed process does; for tests and simulations.
 
         Peers notice after their idle timeout. Nothing of the node is usable afterwards.
         """
-        if self._closing is None and self._node is not None:
-            self._abandon(self._node)
-            self._closing = asyncio.get_running_loop().create_task(self._unwind())
+        if self._closing is None and self._parts.node is not None:
+            self._parts.abandon()
+            self._closing = asyncio.get_running_loop().create_task(self._parts.close())
 
     def suspend(self) -> None:
         """Let no actor have a message until `resume`; for tests and simulations.
@@ -414,127 +400,33 @@ class Network:
         Raises:
             Closed: The handle is not started, or closed.
         """
-        self._started.system.suspend()
+        self.node.system.suspend()
 
     def resume(self) -> None:
         """Go on after `suspend`. Raises `Closed` as that does."""
-        self._started.system.resume()
-
-    def _abandon(self, node: Node) -> None:
-        """End what the node holds here and now, without a word to anybody."""
-        self._undo.clear()
-        node.endpoint.crash()
-        if self._relays is not None:
-            self._relays.crash()
-        node.system.kill()
-        for part in (self._actors, self._on_demand, self._streams, self._discovery):
-            if part is not None:
-                part.abandon()  # who waits at its handles
+        self.node.system.resume()
 
     @property
-    def _started(self) -> Node:
-        if self._node is None:
-            raise self._not_running()
-        return self._node
+    def _on_demand(self) -> PartsOnDemand:
+        return self._running(self._parts.on_demand)
 
-    @property
-    def _parts(self) -> PartsOnDemand:
-        if self._on_demand is None:
-            raise self._not_running()
-        return self._on_demand
-
-    def _not_running(self) -> Closed:
+    def _running(self, part: T | None) -> T:
+        """Return a part of a node that runs. Raises `Closed`."""
+        if part is not None:
+            return part
         if self._closing is not None:
-            return Closed(reason="the network handle is closed")
-        return Closed(
+            raise Closed(reason="the network handle is closed")
+        raise Closed(
             reason="the network handle is not started: use `async with Network(...) as net` "
             "or `await Network.start(...)`"
         )
 
     async def _open(self) -> None:
-        if self._node is not None or self._closing is not None:
+        if self._parts.node is not None or self._closing is not None:
             raise Closed(reason="a network handle starts once; make a new one")
         try:
-            await self._build()
+            await self._parts.start(self, self.why_not_ready)
         except BaseException:
             await self.close()
             raise
-        logger.info("node %s of network %s listens at %s", self.peer_id.short, self._id, self.addr)
-
-    async def _build(self) -> None:
-        environment = self._environment or Machine()
-        randomness = environment.randomness
-        secret_key = self._secret_key or SecretKey.from_bytes(randomness.secret("identity"))
-        endpoint = await environment.open_endpoint(
-            self._id, secret_key, self._bind, self._transport_config, self._secrets
-        )
-        endpoint.gate.set_lists(self._allow, self._deny)  # before it hears anybody
-        if self._relay is not None:
-            self._relays = await use_relays(
-                environment, endpoint, secret_key, self._bind, self._relay
-            )
-            self._undo.insert(0, self._relays.close)  # after the goodbyes of the endpoint
-        gate = TicketGate(endpoint) if self._require_ticket else None
-        if gate is not None:
-            endpoint = gate.as_endpoint
-        self._undo.append(lambda: endpoint.close(SHUTDOWN))
-        self._node = node = await start_node(
-            endpoint, secret_key, clock=environment.clock, randomness=randomness
-        )
-        self._undo.append(node.system.shutdown)
-        tickets = TicketChecks(node)
-        if gate is not None:
-            start_gate(gate, node, tickets, self._require_ticket)
-        self._discovery = discovery = await Discovery.start(
-            node,
-            endpoint,
-            config=self._discovery_config,
-            bootstrap=self._bootstrap,
-            tags=self._tags,
-            rendezvous=self._rendezvous and environment.has_machine,
-            mdns=self._mdns and environment.has_machine,
-            dht=self._dht if environment.has_machine else None,
-            network_name=self._name,
-        )
-        self._undo.append(discovery.close)
-        tickets.follow(catalog := discovery.catalog_actor)
-        self._streams = streams = Streams(node, catalog, tickets, self._streams_config)
-        self._undo.append(streams.close)
-        self._on_demand = on_demand = PartsOnDemand(
-            node,
-            catalog,
-            discovery,
-            tickets,
-            self._groups_config,
-            self._tee_config,
-            has_machine=environment.has_machine,
-        )
-        self._undo.append(on_demand.close)
-        self._actors = actors = await Actors.start(
-            node, self, catalog, tickets.require, self._actors_config
-        )
-        self._undo.append(actors.close)
-        self._status = status = await StatusService.start(
-            node,
-            discovery,
-            streams,
-            on_demand.read_groups,
-            tickets,
-            measures_loop=environment.has_machine,
-            is_shared=self._share_status,
-            metrics_bind=self._metrics_bind,
-            why_not_ready=self.why_not_ready,
-        )
-        self._undo.append(status.close)
-
-    async def _unwind(self) -> None:
-        """End the parts, the newest first; one that fails does not keep the others."""
-        while self._undo:
-            step = self._undo.pop()
-            try:
-                await step()
-            except asyncio.CancelledError:
-                # Whoever cancels every task in sight still gets the sockets back.
-                logger.debug("closing was cancelled; going on with what is left")
-            except Exception:
-                logger.exception("closing a part of the node failed; going on with the others")
+        logger.info("node %s of network %s listens at %s", self.peer_id.short, self.id, self.addr)

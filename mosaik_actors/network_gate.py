@@ -5,7 +5,7 @@ It stands around the endpoint, beneath everything that opens or accepts links:
     1. A peer that connects is asked for its tickets (`tickets.wire`), whoever dialled.
     2. Until they are validated, the links that it opens are held, unread, and none is
        opened to it. It learns nothing, neither of this node nor of others.
-    3. One without a valid ticket is disconnected, and told why.
+    3. One without a valid ticket is disconnected, with the reason.
     4. Afterwards the node's table of tickets says until when it may stay: its entry may
        show newer tickets, or fewer. At the moment at which none holds any more it is
        disconnected (`judged`).

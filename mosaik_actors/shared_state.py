@@ -73,6 +73,7 @@ class SharedState:
         self.event_count = 0
         self._events: deque[Any] = deque(maxlen=events_backlog)
         self._watchers: dict[weakref.ref[StateWatcher], StateWatcher | None] = {}
+        self._readers: weakref.WeakSet[Any] | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -113,6 +114,18 @@ class SharedState:
         return Closed(reason=str(self.error))
 
     # Events.
+
+    @property
+    def is_read(self) -> bool:
+        """Whether anybody reads events: who begins later gets those from then on."""
+        return bool(self._readers)
+
+    def add_reader(self, reader: object) -> int:
+        """Take in somebody who reads events for as long as it lives; return its first number."""
+        if self._readers is None:
+            self._readers = weakref.WeakSet()
+        self._readers.add(reader)
+        return self.event_count
 
     def publish(self, *events: Any) -> None:
         """Add events, and let all who watch look."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class FutureLike(Awaitable[Any], Protocol):
@@ -25,35 +25,54 @@ class FutureLike(Awaitable[Any], Protocol):
         """Wake whoever awaits it."""
 
 
+class Resumable(FutureLike, Protocol):
+    """A future whose waiter can go on at once."""
+
+    def resume(self) -> None:
+        """Be done, and let whoever awaits it go on before this returns."""
+
+
 MakeFuture = Callable[[], FutureLike]
+MakeResumable = Callable[[], Resumable]
+
+F = TypeVar("F", bound=FutureLike)
 
 
-class Waiters:
+class Waiters(Generic[F]):
     """Coroutines that wait for one thing, first come, first woken."""
 
     __slots__ = ("_make_future", "_waiting")
 
-    def __init__(self, make_future: MakeFuture) -> None:
+    def __init__(self, make_future: Callable[[], F]) -> None:
         self._make_future = make_future
-        self._waiting: deque[FutureLike] = deque()
+        self._waiting: deque[F] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     async def wait(self) -> None:
         """Wait until woken; then check again what was waited for. May be cancelled."""
-        future = self._make_future()
-        self._waiting.append(future)
+        future = self.join()
         try:
             await future
         except BaseException:
-            if future.done() and not future.cancelled():
-                self.wake(1)
-            else:
-                # A wake between the cancellation and this turn has taken it out already.
-                with suppress(ValueError):
-                    self._waiting.remove(future)
+            self.leave(future)
             raise
+
+    def join(self) -> F:
+        """Return a new waiter's future: await it, and `leave` if that raises."""
+        future = self._make_future()
+        self._waiting.append(future)
+        return future
+
+    def leave(self, future: F) -> None:
+        """Forget a waiter whose wait was cancelled; its turn, if it had one, goes to the next."""
+        if future.done() and not future.cancelled():
+            self.wake(1)
+        else:
+            # A wake between the cancellation and this turn has taken it out already.
+            with suppress(ValueError):
+                self._waiting.remove(future)
 
     def wake(self, count: int) -> None:
         """Wake up to `count` waiters."""
@@ -66,3 +85,23 @@ class Waiters:
     def wake_all(self) -> None:
         """Wake everybody."""
         self.wake(len(self._waiting))
+
+
+class ResumableWaiters(Waiters[Resumable]):
+    """Waiters that can go on at once."""
+
+    __slots__ = ()
+
+    def resume(self, count: int) -> None:
+        """Let up to `count` of those who wait now go on before this returns.
+
+        They may do anything meanwhile, such as wait again.
+        """
+        waiting = self._waiting
+        left = len(waiting)
+        while count > 0 and left > 0 and waiting:
+            left -= 1
+            future = waiting.popleft()
+            if not future.done():  # nor cancelled
+                count -= 1
+                future.resume()

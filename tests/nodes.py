@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from mosaik_actors.clock import LoopClock, Randomness
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.node import Node
-from mosaik_actors.starting import start_node
+from mosaik_actors.node_parts import start_node
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig
 from mosaik_actors.transport.endpoint import QuicEndpoint

@@ -61,6 +61,8 @@ TRANSPORT_CORES = (
     "link_limit",
     "byte_streams/engine",
     "local/identity",
+    "mapping/codec",
+    "mapping/mapper",
     "endpoint/lost",
     "paths/candidates",
     "paths/observed",

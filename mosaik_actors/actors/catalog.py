@@ -73,6 +73,7 @@ from ..node import Node
 from ..runtime import TypeDispatcher
 from ..tickets.wire import PROTOCOL as TICKETS_PROTOCOL
 from ..tickets.wire import ShownTickets, encode_shown
+from ..transport.address import PeerAddr
 from ..transport.interface import Link
 
 logger = logging.getLogger(__name__)
@@ -105,12 +106,12 @@ class CatalogActor(TypeDispatcher):
         self._node: Node
         self._catalog: Catalog
         self._publish: Publish
+        self._is_read: Callable[[], bool]
         self._gossip: ActorAddress
         self._rtt_interval_s = 0.0
         self._timer_slack_s = _TIMER_SLACK_S
         self._rtts_read_at = float("-inf")
         self._watchers: dict[ActorAddress, None] = {}
-        self._events: list[CatalogEvent] = []
         self._flushed_version = 0  # what the handle shows before the first flush
         self._is_flush_due = False
         self._armed: float | None = None
@@ -123,6 +124,7 @@ class CatalogActor(TypeDispatcher):
         self._node = message.node
         self._catalog = message.catalog
         self._publish = message.publish
+        self._is_read = message.is_read
         self._gossip = message.gossip
         self._rtt_interval_s = message.config.rtt_probe_interval
         self._timer_slack_s = _TIMER_SLACK_S + message.config.purge_after / _PURGES_PER_PERIOD
@@ -154,7 +156,7 @@ class CatalogActor(TypeDispatcher):
         self.send(message.watcher, CatalogChanged(self._catalog.snapshot()))
 
     def receiveMsg_UnwatchCatalog(self, message: UnwatchCatalog, _sender: ActorAddress) -> None:
-        """Tell one actor less."""
+        """Notify one actor less."""
         self._watchers.pop(message.watcher, None)
 
     def receiveMsg_AdvertiseStream(self, message: AdvertiseStream, sender: ActorAddress) -> None:
@@ -281,13 +283,18 @@ class CatalogActor(TypeDispatcher):
                 self._read_rtts()
             case _LookWhere():
                 self.wakeupAfter(_LOOK_INTERVAL_S, _LookWhere())
-                if self._node.endpoint.look_where():
+                if self._node.endpoint.look_where(self._catalog_addr):
                     addr = self._node.endpoint.addr
                     logger.info("this node is at other addresses: %s", addr)
                     self._catalog.local.change_addr(addr, now=self._now())
         self._pump()
 
     # Helpers.
+
+    def _catalog_addr(self, peer_id: PeerId) -> PeerAddr | None:
+        """Return where a peer says that it is."""
+        peer = self._catalog.snapshot().get(peer_id)
+        return None if peer is None else peer.addr
 
     def _advertise(self, put: Callable[..., object], outcome: Any) -> None:
         error = None
@@ -320,8 +327,6 @@ class CatalogActor(TypeDispatcher):
         fresh = self._catalog.take_fresh()
         if fresh:
             self.send(self._gossip, EntriesMerged(tuple(fresh), source))
-        while (event := self._catalog.next_event()) is not None:
-            self._events.append(event)
         if self._catalog.version != self._flushed_version and not self._is_flush_due:
             self._is_flush_due = True
             self.send(self.myAddress, FlushCatalog())
@@ -334,8 +339,15 @@ class CatalogActor(TypeDispatcher):
             return
         self._flushed_version = self._catalog.version
         snapshot = self._catalog.snapshot()
-        events, self._events = tuple(self._events), []
-        self._log_events(events)
+        is_logged = logger.isEnabledFor(logging.INFO)
+        if not is_logged and not self._is_read():
+            self._catalog.skip_arrivals()
+        found: list[CatalogEvent] = []
+        while (event := self._catalog.next_event()) is not None:
+            found.append(event)
+        events = tuple(found)
+        self._log_events(events, is_logged)
+        self._follow_moves(events)
         self._publish(snapshot, events)
         changed = CatalogChanged(snapshot)
         for watcher in self._watchers:
@@ -350,8 +362,6 @@ class CatalogActor(TypeDispatcher):
             rtt_s = endpoint.rtt(peer_id)
             if rtt_s is not None:
                 self._catalog.receive_rtt(peer_id, rtt_s)
-        while (event := self._catalog.next_event()) is not None:
-            self._events.append(event)
 
     def _arm(self) -> None:
         due_at = self._catalog.get_timer()
@@ -362,9 +372,11 @@ class CatalogActor(TypeDispatcher):
             wait_s = max(0.0, due_at - self._now()) + slack_s
             self.wakeupAfter(wait_s, _CatalogTimer(due_at))
 
-    def _log_events(self, events: tuple[CatalogEvent, ...]) -> None:
+    def _log_events(self, events: tuple[CatalogEvent, ...], is_logged: bool) -> None:
         if any(isinstance(event, SecretKeyShared) for event in events):
             self._log_shared_key()
+        if not is_logged:
+            return
         log, now = self._node.peer_log, self._node.clock.monotonic()
         for event in events:
             match event:
@@ -377,6 +389,12 @@ class CatalogActor(TypeDispatcher):
                 case PeerDeparted(peer, reason):
                     text = "peer %s is gone: %s"
                     log.info(logger, peer.peer_id, text, peer.peer_id.short, reason, now=now)
+
+    def _follow_moves(self, events: tuple[CatalogEvent, ...]) -> None:
+        for event in events:
+            match event:
+                case PeerUpdated(peer, before) if before.addr.direct != peer.addr.direct:
+                    self._node.endpoint.receive_peer_move(before.addr, peer.addr)
 
     def _log_shared_key(self) -> None:
         self._node.peer_log.error(

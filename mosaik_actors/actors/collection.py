@@ -7,7 +7,7 @@ Owns: whom it has warned of.
 Failure: there is nothing to lose; the collection itself is its replica's.
 
 The collection's state, log and links belong to its group's replica actor. This
-one tells people what the replica cannot see: nodes that mean the same collection
+one shows people what the replica cannot see: nodes that mean the same collection
 and have another one, because they differ in a type or a setting.
 """
 

@@ -63,6 +63,7 @@ from ..streams.messages import (
 )
 from ..streams.wire import (
     PROTOCOL,
+    WINDOW_FRAME_BYTES,
     Window,
     ack_frame,
     decode_accepted,
@@ -114,6 +115,7 @@ class ConsumerActor(TypeDispatcher):
         """Look for producers."""
         spec = message.spec
         self._node = message.node
+        self._now = message.node.clock.monotonic
         self._catalog = message.catalog
         self._spec = spec
         self._inbox = message.inbox
@@ -296,7 +298,7 @@ class ConsumerActor(TypeDispatcher):
         inbox, decode = self._inbox, self._spec.encoder.decode_batch
         try:
             for frame in message.frames:
-                if is_window(frame):
+                if len(frame) == WINDOW_FRAME_BYTES and is_window(frame):
                     self._receive_window(link, session, frame)
                     continue
                 item_count, batch = session.receive_frame(frame)
@@ -365,14 +367,13 @@ class ConsumerActor(TypeDispatcher):
             if link in self._links.by_link:  # or what failed came after the forgetting
                 self._forget(link, reason)
                 self._pump()
+        finally:
+            self._inbox.wake(event.link.after_read)
 
     @property
     def _core(self) -> Subscriptions:
         assert self._subscriptions is not None, "StartConsumer comes first"
         return self._subscriptions
-
-    def _now(self) -> float:
-        return self._node.clock.monotonic()
 
     def _after_sync(self, token: PeerId | _Probe) -> None:
         if self._state.is_closed:

@@ -24,6 +24,7 @@ from ..dht.config import parse_host_port
 from ..dht.meeting import Meeting
 from ..dht.messages import DhtLeft, LeaveDht, StartDht
 from ..dht.node import DhtNode, SendDatagram
+from ..dht.node_id import draw_id
 from ..dht.routing import is_global
 from ..dht.slots import derive_slots
 from ..discovery.mdns import choose_addrs
@@ -91,7 +92,8 @@ class DhtActor(TypeDispatcher):
             is_claiming=config.claims,
         )
         is_ipv6 = self._port.family == socket.AF_INET6
-        dht_node = DhtNode(rng.randbytes(20), rng=rng, serves=config.serves, is_ipv6=is_ipv6)
+        own_id = draw_id([host for host, _ in self._port.addrs], rng)
+        dht_node = DhtNode(own_id, rng=rng, serves=config.serves, is_ipv6=is_ipv6)
         self._meeting = Meeting(dht_node, chain, slots)
         self._port.start(self._note_arrival)
         await self._join()

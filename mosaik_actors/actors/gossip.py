@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
 
@@ -90,7 +91,6 @@ _LEAVING = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "this node leaves")
 _NO_ANSWER = (CloseCode.UNEXPECTED_CLOSE, CloseCode.CANCELLED)
 _VERIFY_S = 2.5
 _TIMER_SLACK_S = 0.001
-_PAUSED_S = 2.0  # a timer that is so late shows that the process stood still
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +282,7 @@ class GossipActor(TypeDispatcher):
         if isinstance(message.payload, _GossipTimer) and message.payload.due_at == self._armed:
             self._armed = None
             now = self._now()
-            if now >= message.payload.expected_at + _PAUSED_S:
-                self._gossip.receive_pause(now=now)
+            if self._gossip.receive_late(now - message.payload.expected_at, now=now):
                 self._may_be_accused = True
                 self._refute()
             self._gossip.handle_timer(now=now)
@@ -358,17 +357,21 @@ class GossipActor(TypeDispatcher):
         """Try to reach peers soon, and accuse those that do not answer."""
         if self._leaver is not None:
             return
-        limit_s = min(_VERIFY_S, self._config.dial_timeout)
+        limit_s = min(self._verify_s(), self._config.dial_timeout)
         config = replace(self._config, dial_timeout=limit_s, sync_timeout=limit_s)
         for addr in self._exchange.live_addrs(peers):
             if self._links.roles.get(LinkRole.VERIFICATION, addr.peer_id) is None:
                 purpose = LinkPurpose("probe")
                 self._links.dial(LinkRole.VERIFICATION, addr, purpose, config=config)
 
+    def _verify_s(self) -> float:
+        """Return how long a peer may take to answer: the longer, the later this node is itself."""
+        return _VERIFY_S + self._gossip.allowance_s(now=self._now())
+
     def _note_silent(self, peer_id: PeerId) -> None:
         """Accuse a peer that could not be reached; a link to it is of no use any more."""
         heard_at = self._node.endpoint.heard_at(peer_id)
-        if heard_at is not None and self._now() < heard_at + _VERIFY_S:
+        if heard_at is not None and self._now() < heard_at + self._verify_s():
             return  # the probe failed, but the peer said something meanwhile
         if not self._links.end(peer_id, _SILENT):  # `_lose_link` accuses it
             self._tell_if(self._exchange.accuse(peer_id, now=self._now(), wall=self._wall()))
@@ -432,10 +435,9 @@ class GossipActor(TypeDispatcher):
             self._end_asked(peer_id)
 
     def _sync_asked(self, requests: list[StartSync]) -> None:
-        addr = requests[0].request.addr
-        for request in requests[1:]:
-            addr = merge_addrs(addr, request.request.addr)
-        addr = self._gossip.complete_addr(addr)
+        addr = self._gossip.complete_addr(
+            reduce(merge_addrs, [request.request.addr for request in requests])
+        )
         self._links.dial(LinkRole.SYNC, addr, LinkPurpose("sync"), tuple(requests))
 
     def _end_asked(self, peer_id: PeerId) -> None:

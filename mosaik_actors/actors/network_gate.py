@@ -1,4 +1,4 @@
-"""The network gate actor: tells the gate of the network when verdicts change.
+"""The network gate actor: notifies the gate of the network when verdicts change.
 
 Receives: `StartNetworkGate` first; `TicketsJudged` from the tickets actor.
 Sends: `WatchTickets` to the tickets actor.

@@ -102,6 +102,7 @@ class ProducerActor(TypeDispatcher):
         """Advertise the stream and wait for subscribers."""
         spec = message.spec
         self._node = message.node
+        self._now = message.node.clock.monotonic
         self._catalog = message.catalog
         self._spec = spec
         self._outbox = message.outbox
@@ -311,15 +312,38 @@ class ProducerActor(TypeDispatcher):
 
     def _publish_now(self) -> bool:
         """Publish at once unless there was a burst just now; return whether it was done."""
-        if self._is_pumping or self._now() - self._published_at < CALM_S:
+        if self._is_pumping:
+            return False
+        if self._now() - self._published_at < CALM_S and not self._may_answer():
             return False
         return self._node.system.run_now(self.myAddress, self._publish_alone)
 
+    def _may_answer(self) -> bool:
+        """Return whether the only subscriber was heard since the last burst."""
+        channels = self._state.channels
+        return len(channels) == 1 and next(iter(channels)).heard_at > self._published_at
+
     def _publish_alone(self) -> None:
         try:
-            self._pump()
+            if self._is_blocked or self._close_at is not None or not self._write_lone():
+                self._pump()
         except Exception:
             logger.exception("%s: publishing failed", self._spec.name)
+
+    def _write_lone(self) -> bool:
+        """Send the only item there is on its way now; return whether that could be done."""
+        written = self._publisher.publish_lone()
+        if written is None:
+            return False
+        link, frame = written
+        channel = self._state.channels.get(link)
+        if channel is not None:
+            channel.item_count += 1
+            channel.byte_count += len(frame)
+            link.write_now(frame)
+        self._published_at = self._now()
+        self._outbox.wake_senders()
+        return True
 
     def _check_tickets(self, peers: frozenset[PeerId] | None) -> bool:
         """End the subscriptions of those whose tickets hold no more; return whether any did."""
@@ -340,9 +364,6 @@ class ProducerActor(TypeDispatcher):
         assert self._fan_out is not None, "StartProducer comes first"
         return self._fan_out
 
-    def _now(self) -> float:
-        return self._node.clock.monotonic()
-
     def _peer(self, link: Link) -> PeerInfo | None:
         info = self._snapshot.get(link.peer_id) if self._snapshot is not None else None
         # The catalog reads round-trip times now and then; a predicate wants one now.
@@ -353,7 +374,7 @@ class ProducerActor(TypeDispatcher):
 
     def _pump(self) -> None:
         """Publish what there is room for, write, and arm the timer."""
-        if self._state.is_closed or self._is_pumping:
+        if self._state.error is not None or self._is_pumping:
             return
         self._is_pumping = True
         try:
@@ -373,25 +394,25 @@ class ProducerActor(TypeDispatcher):
         core, outbox = self._core, self._outbox
         while True:
             self._publisher.publish(now=now)
-            self._write()
+            self._write(core)
             if not outbox.entries or not self._state.channels:
                 break  # what an `undelivered` function sent is for the flush it asked for
             # Whoever leaves no room is holding the others up. A laggard that
             # goes for it may make room at once.
             self._is_blocked = True
             core.note_blocked(now=now)
-            if not self._write():
+            if not self._write(core):
                 break
         if self._is_blocked and not outbox.entries:
             self._is_blocked = False
             core.note_unblocked()
         self._published_at = self._now()
 
-    def _write(self) -> bool:
+    def _write(self, core: FanOut) -> bool:
         """Do what the core wants; return whether a subscriber was lost."""
         lost = False
         channels = self._state.channels
-        while (event := self._core.next_event()) is not None:
+        while (event := core.next_event()) is not None:
             link: Link = event.key
             channel = channels.get(link)
             if channel is None:

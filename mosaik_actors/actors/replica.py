@@ -44,7 +44,7 @@ from ..groups.client.calls import Submission
 from ..groups.client.client import ClientRenewed, SubmissionFailed
 from ..groups.client.reads import ReadFailed, ReadGranted
 from ..groups.errors import CallFailed
-from ..groups.machine.host import MachineFailed
+from ..groups.machine.runner import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
 from ..groups.mesh.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
@@ -494,8 +494,8 @@ class ReplicaActor(TypeDispatcher):
                     link.accept(reply)
             case CloseLink(link_id, reason):
                 self._links.close(link_id, reason)
-            case Notify(told):
-                self._start.state.publish(told)
+            case Notify(news):
+                self._start.state.publish(news)
             case Logged(is_error, text, None):
                 level = logging.WARNING if is_error else logging.INFO
                 logger.log(level, "group %s: %s", self._label, printable(text))
@@ -518,7 +518,7 @@ class ReplicaActor(TypeDispatcher):
             self._member.mesh.receive_closed(link_id, _TOO_SLOW, now=self._now())
 
     def _show(self, member: GroupMember) -> None:
-        """Tell those who wait, when something they can see is different."""
+        """Notify those who wait when something they can see is different."""
         state = self._start.state
         if state.is_watched and (shown := member.shown) != self._shown:
             self._shown = shown
@@ -538,7 +538,7 @@ class ReplicaActor(TypeDispatcher):
     # Helpers.
 
     def _end(self, error: Exception) -> None:
-        """Let go of everything, tell everybody who waits, and exit."""
+        """Let go of everything, notify everybody who waits, and exit."""
         self._is_over = True
         start = self._start
         if not isinstance(error, GroupTerminated):
@@ -556,7 +556,7 @@ class ReplicaActor(TypeDispatcher):
             self._let_go()
 
     def _let_go(self) -> None:
-        """Close the storage, which nobody writes to any more, tell who asked for it, and exit."""
+        """Close the storage, which nobody writes to any more, notify who asked for it, and exit."""
         self._storage.close(self._label)
         for asker in self._leaving:
             self.send(asker, GroupLeft())

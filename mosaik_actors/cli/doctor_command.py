@@ -14,8 +14,11 @@ from . import joining
 
 if TYPE_CHECKING:
     from ..dht.config import DhtConfig
+    from ..transport.config import TransportConfig
     from . import Subparsers
     from .doctor.finding import Finding
+
+MAPPING_S = 25.0  # until a gateway that is silent was asked in all protocols
 
 _EPILOG = """\
 examples:
@@ -28,8 +31,9 @@ examples:
 Each check is ok, warn, fail, or skip when there was nothing to measure, and says what
 to do. Of this machine: Python and packages, UDP to its own addresses, the largest packets,
 socket buffers, open files, the folder of the rendezvous, the folder of logs (--data).
-Of what is named: the resolver, relays, the DHT. Of a network: who is there and over what,
-clocks, whether UDP reaches each peer and with what sizes, NAT. Nothing is sent to anybody else.
+Of what is named: the resolver, relays, the DHT, the gateway (--port-mapping). Of a
+network: who is there and over what, clocks, whether UDP reaches each peer and with what
+sizes, NAT. Nothing is sent to anybody else.
 The exit code is 1 when a check fails.
 """
 
@@ -58,6 +62,13 @@ def add(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         help="a node of a DHT to ask; may be repeated",
+    )
+    parser.add_argument(
+        "--port-mapping",
+        metavar="GATEWAY",
+        nargs="?",
+        const="",
+        help="have the gateway (that of the default route, or this one) map a port for a moment",
     )
     parser.add_argument(
         "--resolve",
@@ -93,18 +104,30 @@ async def _run(options: argparse.Namespace) -> int:
 async def _check(options: argparse.Namespace) -> list[Finding]:
     from ..network_secret import load_secrets
     from .doctor.machine_probes import check_machine
-    from .doctor.network_probes import check_network, check_reach
+    from .doctor.network import judge_mapping
+    from .doctor.network_probes import ask_gateway, check_network, check_reach
 
     relays, dht = joining.relays(options), _dht(options)
     extras = [] if dht is None else ["dht"]
     findings = await asyncio.to_thread(check_machine, options.data.resolve(), extras)
     findings += await check_reach(relays, dht, options.resolve, options.wait)
+    mapping = _mapping(options)
+    asked = None if mapping is None else await ask_gateway(mapping, MAPPING_S)
+    findings.append(judge_mapping(asked))
     if options.network is not None:
         net = joining.joined(options)
         settled = partial(joining.settled, wait_s=options.wait)
         secrets = load_secrets(options.secret_file, os.environ)
         findings += await check_network(net, len(options.bootstrap), settled, secrets)
     return findings
+
+
+def _mapping(options: argparse.Namespace) -> TransportConfig | None:
+    from ..transport.config import TransportConfig
+
+    if options.port_mapping is None:
+        return None
+    return TransportConfig(port_mapping=True, port_gateway=options.port_mapping)
 
 
 def _dht(options: argparse.Namespace) -> DhtConfig | None:

@@ -6,10 +6,11 @@ Joins like any node, so what it shows is what any node would see.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import running
 from ..peer_text import json_printable, printable
@@ -22,18 +23,21 @@ if TYPE_CHECKING:
     from ..transport.gate import Standing
     from . import Subparsers
 
+CARRIER_LOOK_S: Final = 1.0
+
 _EPILOG = """\
 examples:
   mosaik-actors peers my-app                 who is there
   mosaik-actors peers my-app --watch         who comes and goes, until Ctrl-C
   mosaik-actors peers my-app --bootstrap "$(cat addr)"    begin with a known peer
 
-Each line: the peer's id, its first address, its round-trip time, its streams,
-and its groups with their ids, a * behind those that it leads: members whose ids
-differ never meet. --long adds the ids of its tags. A peer that
-does not answer is marked unreachable, with the time since it was heard of last,
-and what it offered counts as away. What it did to this command's own node stands in
-brackets: rules that it broke, and whether and why it is refused for that.
+Each line: the peer's id, its first address, its round-trip time, what carries this
+command's connection to it now (unix, tcp, quic or relay), its streams, and its
+groups with their ids, a * behind those that it leads: members whose ids differ never
+meet. --long adds the ids of its tags. A peer that does not answer is marked
+unreachable, with the time since it was heard of last, and what it offered counts as
+away. What it did to this command's own node stands in brackets: rules that it broke,
+and whether and why it is refused for that.
 The exit code is 1 if nobody is there.
 """
 
@@ -51,7 +55,8 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="go on until Ctrl-C: + is new, - gone, ! does not answer, ~ answers again",
+        help="go on until Ctrl-C: + is new, - gone, ! does not answer, "
+        "~ answers again, or is reached another way",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each peer")
     parser.add_argument("--long", action="store_true", help="whole ids, and all addresses")
@@ -80,26 +85,55 @@ async def _list(options: argparse.Namespace) -> int:
                 record = json.dumps(as_record(peer, leaders, carrier), ensure_ascii=False)
                 print(json_printable(record))
             else:
-                print(describe(peer, standing, is_long=options.long, leaders=leaders))
+                print(
+                    describe(
+                        peer,
+                        standing,
+                        is_long=options.long,
+                        leaders=leaders,
+                        carrier=net.node.endpoint.carrier(peer.peer_id),
+                    )
+                )
     return 0
 
 
 async def _watch(options: argparse.Namespace) -> int:
     shown: dict[object, str] = {}
-    answers: dict[object, bool] = {}
+    known: dict[object, tuple[bool, str | None]] = {}
     async with joining.joined(options) as net:
-        async for catalog in net.discovery.watch():
+        async for catalog in _catalogs(net):
             for gone in [peer for peer in shown if peer not in catalog]:
                 print(f"- {shown.pop(gone)}", flush=True)
             for peer in _in_order(catalog):
                 standing = net.standings().get(peer.peer_id)
-                line = describe(peer, standing, is_long=options.long)
+                carrier = net.node.endpoint.carrier(peer.peer_id)
+                line = describe(peer, standing, is_long=options.long, carrier=carrier)
+                now = peer.is_reachable, carrier
                 if peer.peer_id not in shown:
                     print(f"+ {line}", flush=True)
-                elif peer.is_reachable != answers[peer.peer_id]:
+                elif now != known[peer.peer_id]:
                     print(f"{'~' if peer.is_reachable else '!'} {line}", flush=True)
-                shown[peer.peer_id], answers[peer.peer_id] = line, peer.is_reachable
+                shown[peer.peer_id], known[peer.peer_id] = line, now
     return 0
+
+
+async def _catalogs(net: Network) -> AsyncIterator[CatalogSnapshot]:
+    """Give the catalog when it changes, and at times: what carries connections changes silently."""
+    changes = aiter(net.discovery.watch())
+    change = asyncio.ensure_future(anext(changes))
+    try:
+        while True:
+            await asyncio.wait([change], timeout=CARRIER_LOOK_S)
+            if change.done():
+                try:
+                    change.result()
+                except StopAsyncIteration:
+                    return
+                change = asyncio.ensure_future(anext(changes))
+            yield net.discovery.catalog()
+    finally:
+        change.cancel()
+        await asyncio.wait([change])
 
 
 def _in_order(catalog: CatalogSnapshot) -> list[PeerInfo]:
@@ -146,11 +180,14 @@ def describe(
     *,
     is_long: bool = False,
     leaders: Mapping[str, str] = MappingProxyType({}),
+    carrier: str | None = None,
 ) -> str:
-    """Return one line about a peer, with what this node has against it."""
+    """Return one line about a peer: what carries this node's connection, what is against it."""
     rtt = "        -" if peer.rtt is None else f"{peer.rtt * 1000:6.2f} ms"
     if not peer.is_reachable:
         rtt = f"unreachable, last heard of {peer.last_heard_s:.0f} s ago"
+    elif carrier is not None:
+        rtt += f"  {carrier:5}"
     if is_long:
         where = str(peer.addr)
     else:

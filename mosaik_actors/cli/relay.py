@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import running
-from . import joining
+from . import joining, tickets
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+    from ..tickets.jwt import Jwt
     from ..transport.relay.server import RelayServer
     from . import Subparsers
 
@@ -22,6 +23,8 @@ _EPILOG = """\
 examples:
   mosaik-actors relay                                   for everybody, on UDP port 4434
   mosaik-actors relay --secret-file relay.secret        for those who know the secret
+  mosaik-actors relay --ticket-key issuer.pub --ticket-alg ES256 --ticket-issuer acme
+                                                        for those with a ticket of acme's
   mosaik-actors relay --bind 127.0.0.1:0 --metrics-addr 127.0.0.1:9101
 
 Prints its address, for Network(relay=...), and stays. It forwards what is sealed between
@@ -58,6 +61,7 @@ def add(subparsers: Subparsers) -> None:
         type=Path,
         help="serve only peers that know this secret (default: everybody)",
     )
+    add_ticket_options(parser)
     parser.add_argument(
         "--peers-max",
         metavar="N",
@@ -68,10 +72,59 @@ def add(subparsers: Subparsers) -> None:
         "--bytes-per-second",
         metavar="N",
         type=joining.positive(int),
-        help="what each peer may send (default: 8388608)",
+        help="what each peer may send; a datagram for each 1024 (default: 8388608)",
     )
     parser.add_argument("--metrics-addr", metavar="HOST:PORT", help="where to serve metrics")
     parser.set_defaults(run=run)
+
+
+def add_ticket_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which tickets are required."""
+    parser.add_argument(
+        "--ticket-key",
+        metavar="FILE",
+        help="serve only peers with a token that this key verifies: a file, PEM or "
+        "hexadecimal, or env:NAME; node side: RelayConfig(tickets=(Jwt.class_id,))",
+    )
+    parser.add_argument(
+        "--ticket-alg", choices=tickets.ALGORITHMS, help="the algorithm of --ticket-key"
+    )
+    parser.add_argument("--ticket-issuer", metavar="NAME", help="who has to issue the tokens")
+    parser.add_argument(
+        "--ticket-audience",
+        metavar="NAME",
+        action="append",
+        help="for whom they have to be; may be repeated, one is enough",
+    )
+    parser.add_argument(
+        "--ticket-claim",
+        metavar="NAME=JSON",
+        action="append",
+        default=[],
+        help="what else they have to say; may be repeated",
+    )
+
+
+def required_ticket(options: argparse.Namespace) -> tuple[Jwt, ...]:
+    """Return the validator that the options ask for, if any. Raises `ConfigError`."""
+    from ..errors import ConfigError
+
+    if options.ticket_key is None:
+        others = (options.ticket_alg, options.ticket_issuer, options.ticket_audience)
+        if any((*others, options.ticket_claim)):
+            raise ConfigError("--ticket-key is missing: the key that verifies the tokens")
+        return ()
+    if options.ticket_alg is None:
+        raise ConfigError("--ticket-alg is missing: the algorithm of --ticket-key")
+    return (
+        tickets.make_validator(
+            options.ticket_key,
+            options.ticket_alg,
+            issuer=options.ticket_issuer,
+            audiences=options.ticket_audience,
+            claims=options.ticket_claim,
+        ),
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,11 +140,9 @@ async def _run(options: argparse.Namespace) -> int:
     from ..launch.notify import READY, STOPPING, notify
     from ..metrics.server import HttpServer
     from ..network_secret import load_secrets
-    from ..transport.relay.config import RELAYED_BYTES, RelayLimits
+    from ..transport.relay.config import RelayLimits
 
     limits = {"peers_max": options.peers_max, "bytes_per_s": options.bytes_per_second}
-    if options.bytes_per_second is not None:
-        limits["datagrams_per_s"] = -(-options.bytes_per_second // RELAYED_BYTES)
     metrics = None if options.metrics_addr is None else as_metrics_addr(options.metrics_addr)
     server = await start_relay(
         Machine(),
@@ -99,6 +150,7 @@ async def _run(options: argparse.Namespace) -> int:
         as_socket_addrs(options.bind),
         limits=RelayLimits(**{name: one for name, one in limits.items() if one is not None}),
         secrets=load_secrets(options.secret_file, {}) if options.secret_file else (),
+        require_ticket=required_ticket(options),
     )
     http: HttpServer | None = None
     try:
@@ -151,5 +203,7 @@ _HELP = {
     "dropped_full": "Datagrams for peers that take them too slowly.",
     "peers_accepted": "Peers that got a place.",
     "peers_refused": "Peers for which there was no place.",
+    "tickets_refused": "Peers that had no valid ticket when they came.",
+    "tickets_expired": "Peers that lost their place when their tickets held no more.",
     "violations": "Frames that were no datagrams for anybody.",
 }

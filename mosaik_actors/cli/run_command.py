@@ -96,6 +96,7 @@ SETTINGS = (
     ("dht_bootstrap", "texts", "a node of the DHT to begin with, as host:port; may be repeated"),
     ("relay", "texts", "a relay for peers that cannot be reached directly; may be repeated"),
     ("relay_secret_file", "text", "the file with the secret that the relays want"),
+    ("relay_tickets", "texts", "a class of tickets that relays are shown; may be repeated"),
     ("storage", "text", "the folder of durable logs"),
     ("share_status", "bool", "whether peers may read the node's status"),
     ("metrics_addr", "text", "where to serve metrics and health"),

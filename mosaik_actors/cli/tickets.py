@@ -19,6 +19,7 @@ from .failure import CommandFailed
 
 if TYPE_CHECKING:
     from ..ids import PeerId
+    from ..tickets.jwt import Jwt
     from . import Subparsers
 
 ALGORITHMS = ("HS256", "HS384", "HS512", "ES256", "ES256K", "ES384", "ES512", "EdDSA")
@@ -106,14 +107,12 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 def run_verify(options: argparse.Namespace) -> int:
     """Check a ticket."""
-    from ..tickets.jwt import Jwt
-    from ..tickets.keys import VERIFYING_KEYS
-
-    validator = Jwt(
-        VERIFYING_KEYS[options.alg](_read(options.key, "key")),
-        issuers=options.issuer or (),
-        audiences=options.audience or (),
-        claims=_claims(options.claim),
+    validator = make_validator(
+        options.key,
+        options.alg,
+        issuer=options.issuer,
+        audiences=options.audience,
+        claims=options.claim,
         allow_non_expiring=options.allow_non_expiring,
     )
     data = _read(options.ticket, "ticket").encode()
@@ -123,6 +122,37 @@ def run_verify(options: argparse.Namespace) -> int:
         raise CommandFailed(f"not accepted: {exc}") from exc
     print(f"accepted, expires {expiration}")
     return 0
+
+
+def make_validator(
+    key: str,
+    algorithm: str,
+    *,
+    issuer: str | None,
+    audiences: list[str] | None,
+    claims: list[str],
+    allow_non_expiring: bool = False,
+) -> Jwt:
+    """Return what accepts the tokens that options describe. Raises `ConfigError`.
+
+    Args:
+        key: The file of the key that verifies them, or ``env:NAME``.
+        algorithm: Its algorithm.
+        issuer: Who has to issue them; None for anybody with the key.
+        audiences: For one of whom they have to be; None for those that name nobody.
+        claims: What else they have to say, each as ``NAME=JSON``.
+        allow_non_expiring: Whether they may be without an end.
+    """
+    from ..tickets.jwt import Jwt
+    from ..tickets.keys import VERIFYING_KEYS
+
+    return Jwt(
+        VERIFYING_KEYS[algorithm](_read(key, "key")),
+        issuers=issuer or (),
+        audiences=audiences or (),
+        claims=_claims(claims),
+        allow_non_expiring=allow_non_expiring,
+    )
 
 
 def _invalid_ticket() -> type[Exception]:

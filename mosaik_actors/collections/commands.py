@@ -182,7 +182,7 @@ class CollectionMachine(StateMachine):
         self.apply_batch((command,), ctx)
 
     def apply_batch(self, commands: Sequence[Any], ctx: ApplyContext) -> None:
-        """Apply several commands in order, then tell what they changed."""
+        """Apply several commands in order, then publish what they changed."""
         handlers = self.handlers
         on_change = self.on_change
         changes: list[Any] | None = None if on_change is None else []
@@ -202,7 +202,7 @@ class CollectionMachine(StateMachine):
                 self.rows.unpack(command.rows)
 
     def reset(self) -> None:
-        """Go back to the beginning, with nothing in it; told as `ContentsReplaced`.
+        """Go back to the beginning, with nothing in it; published as `ContentsReplaced`.
 
         In place: what reads the replica is handed out and goes on reading it.
         """
@@ -237,6 +237,6 @@ class CollectionMachine(StateMachine):
             start = stop
 
     def _replaced(self) -> None:
-        """Tell that the state is another one now."""
+        """Publish that the state is another one now."""
         if self.on_change is not None:
             self.on_change([ContentsReplaced()])

@@ -1,6 +1,6 @@
 """Who hears of the changes of a replica: those who follow them, and writers who wait.
 
-A machine tells its changes to one listener, and makes them only if there is one.
+A machine notifies one listener of its changes, and makes them only if there is one.
 The feed is that listener, as long as anybody wants to know:
 
     * A *backlog* keeps the changes for one reader. When more pile up than it may
@@ -60,7 +60,7 @@ class Outcomes:
     """What commands changed, while somebody waits to know.
 
     It remembers the latest changes only; that is enough, because who waits is
-    told of its command in the turn of the loop in which that is applied.
+    notified of its command in the turn of the loop in which that is applied.
 
     Args:
         kept: How many changes it remembers at least.

@@ -3,7 +3,7 @@
 A collection's group has an id that is made of all that its nodes must agree on.
 Nodes that disagree therefore never meet, and would never know why. So the name
 that each advertises beside that id says what it has and of which store: the same
-store with another id is told as a warning, with what differs.
+store with another id is logged as a warning, with what differs.
 
     4d07a1f3c2: Map[str, myapp.Price] store=0b1c...
 

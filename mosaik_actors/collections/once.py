@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 OnceChange = ValueWritten[T] | ContentsReplaced
-"""What `on_change` tells of a value that is written once."""
+"""What `on_change` yields for a value that is written once."""
 
 
 class OnceView(Generic[T]):

@@ -223,7 +223,7 @@ class PriorityQueueMachine(CollectionMachine, Generic[P, K, V]):
     # Applying. What was received is read, and may raise `DecodeError`, before anything changes.
 
     def apply_batch(self, commands: Sequence[Any], ctx: ApplyContext) -> None:
-        """Apply several commands in order, then tell what they changed.
+        """Apply several commands in order, then publish what they changed.
 
         What only extends is put in as one: sorting once is much quicker.
         """

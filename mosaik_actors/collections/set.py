@@ -245,4 +245,4 @@ class SetMachine(CollectionMachine, Generic[T]):
 
 
 SetChange = MemberInserted[T] | MemberRemoved[T] | Cleared | ContentsReplaced
-"""What `on_change` tells of a set."""
+"""What `on_change` yields for a set."""

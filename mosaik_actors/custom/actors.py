@@ -215,7 +215,7 @@ class Actors:
                 self._remote.require_tickets(ref, tickets.requirement)
                 self._node.system.tell(tickets.actor, TicketsTouched())
             if name is not None:
-                self._remote.put_name(name, ref)  # taken from now on, told when it has started
+                self._remote.put_name(name, ref)  # taken from now on, announced when it has started
             error = await started
             if error is not None:
                 raise error

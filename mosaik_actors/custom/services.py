@@ -36,7 +36,7 @@ class Net(Protocol):
 
 
 class NameKeeper(Protocol):
-    """Who tells other nodes of actors with names."""
+    """Who announces actors with names to other nodes."""
 
     def advertise(self, name: str, ref: ActorRef) -> None:
         """Let an actor be found by its name, until it ends."""
@@ -51,7 +51,7 @@ class Services:
 
     Attributes:
         net: The network handle.
-        names: Who tells other nodes of actors with names.
+        names: Who announces actors with names to other nodes.
         joins: How many actors hold each group that only actors have joined.
     """
 

@@ -159,7 +159,7 @@ class SlotChain:
         slots: The slots.
         me: This node's peer.
         rng: What the slot, the jitter and nonces are drawn from.
-        is_private: Whether private addresses are believed and told: see the module.
+        is_private: Whether private addresses are believed and published: see the module.
         is_claiming: Whether to claim a slot at all.
     """
 
@@ -224,7 +224,7 @@ class SlotChain:
             self._write_at = now
 
     def believe_private(self) -> None:
-        """Believe and tell private addresses: the DHT is a private one."""
+        """Believe and publish private addresses: the DHT is a private one."""
         self._is_private = True
 
     def note_reached(self, peers: Set[PeerId]) -> None:

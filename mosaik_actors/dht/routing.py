@@ -6,7 +6,9 @@ far away. A node that has answered lately keeps its place against newcomers; one
 answer twice in a row goes. Of newcomers that find no room the latest are kept as spares.
 
 Where addresses are global each host has one place in a bucket and two in all, so that a
-single machine cannot fill the table.
+single machine cannot fill the table. A node whose id does not follow from its address (BEP 42)
+has its place only until one comes whose does; many of the DHT are of the former kind, so they
+are not refused.
 
 A core; ``now`` is monotonic time in seconds.
 """
@@ -25,6 +27,7 @@ from typing import Final
 
 from ..transport.address import SocketAddr
 from .krpc import NodeContact, NodeId
+from .node_id import fits
 
 BUCKET_SIZE: Final = 8
 SPARES_MAX: Final = 8
@@ -116,7 +119,7 @@ class RoutingTable:
                 known.answered_at, known.failures = now, 0
                 bucket.move_to_end(contact.id)
             return
-        if len(bucket) >= BUCKET_SIZE:
+        if len(bucket) >= BUCKET_SIZE and not self._make_room(bucket, contact):
             self._spare(index, contact)
             return
         if self._has_room_for(bucket, contact.addr[0]):
@@ -179,6 +182,17 @@ class RoutingTable:
         if self._hosts[host] >= PER_HOST_MAX:
             return False
         return all(known.contact.addr[0] != host for known in bucket.values())
+
+    def _make_room(self, bucket: OrderedDict[NodeId, _Known], contact: NodeContact) -> bool:
+        """Drop a node whose id does not fit its address for one whose does (BEP 42)."""
+        if not (fits(contact.id, contact.addr[0]) and self._has_room_for(bucket, contact.addr[0])):
+            return False
+        for known in bucket.values():
+            if not fits(known.contact.id, known.contact.addr[0]):
+                del bucket[known.contact.id]
+                self._hosts[known.contact.addr[0]] -= 1
+                return True
+        return False
 
     def _spare(self, index: int, contact: NodeContact) -> None:
         spares = self._spares.setdefault(index, OrderedDict())

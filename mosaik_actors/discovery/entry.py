@@ -158,17 +158,31 @@ class SignedPeerEntry:
 
     Attributes:
         entry: The entry, as far as this version understands it.
+        peer_id: Whose entry it is.
+        version: Which of its owner's entries it is.
+        sync_line: What goes into the digests of a sync: the peer and the version.
     """
 
-    __slots__ = ("_content", "_encoded", "_message_id", "_sync_line", "_valid", "entry")
+    __slots__ = (
+        "_content",
+        "_encoded",
+        "_message_id",
+        "_valid",
+        "entry",
+        "peer_id",
+        "sync_line",
+        "version",
+    )
 
     def __init__(self, entry: PeerEntry, data: bytes, signature: bytes) -> None:
         self.entry = entry
+        self.peer_id = entry.peer
+        self.version = version = entry.version
+        self.sync_line = entry.peer + version.start.to_bytes(8) + version.update.to_bytes(8)
         self._encoded = signature + data
         self._valid: bool | None = None
         self._message_id: bytes | None = None
         self._content: bytes | None = None
-        self._sync_line: bytes | None = None
 
     @classmethod
     def sign(cls, entry: PeerEntry, key: SecretKey) -> Self:
@@ -225,23 +239,13 @@ class SignedPeerEntry:
     def message_id(self) -> bytes:
         """By what the broadcast knows it: see `message_id_of`."""
         if self._message_id is None:
-            self._message_id = message_id_of(self._encoded)
+            self._message_id = blake3(self._encoded).digest(MESSAGE_ID_BYTES)
         return self._message_id
-
-    @property
-    def sync_line(self) -> bytes:
-        """What goes into the digests of a sync: the peer and the version."""
-        if self._sync_line is None:
-            version = self.entry.version
-            self._sync_line = (
-                self.entry.peer + version.start.to_bytes(8) + version.update.to_bytes(8)
-            )
-        return self._sync_line
 
     def says_the_same_as(self, other: SignedPeerEntry) -> bool:
         """Return whether both entries differ in nothing but when they were written."""
         return (
-            self.entry.version.start == other.entry.version.start
+            self.version.start == other.version.start
             and self._find_content() == other._find_content()
         )
 
@@ -259,19 +263,9 @@ class SignedPeerEntry:
         return self._valid
 
     @property
-    def peer_id(self) -> PeerId:
-        """Whose entry it is."""
-        return self.entry.peer
-
-    @property
     def network_id(self) -> NetworkId:
         """The network it is about."""
         return self.entry.network
-
-    @property
-    def version(self) -> EntryVersion:
-        """Which of its owner's entries it is."""
-        return self.entry.version
 
     @property
     def addr(self) -> PeerAddr:
@@ -298,8 +292,12 @@ class EntryTooLarge(ConfigError):
 
 
 def message_id_of(encoded: bytes) -> bytes:
-    """Return the short hash by which the broadcast knows an encoded entry."""
-    return blake3(encoded).digest(MESSAGE_ID_BYTES)
+    """Return the short hash by which the broadcast knows an encoded entry.
+
+    Of one that is kept it is the same object each time.
+    """
+    known = _decoded.get(encoded, len(encoded))
+    return blake3(encoded).digest(MESSAGE_ID_BYTES) if known is None else known.message_id
 
 
 @lru_cache(maxsize=ADDRS_KEPT_MAX)

@@ -211,6 +211,7 @@ class StartCatalog:
         config: The settings.
         catalog: The core; the handle changes it too, and then sends `CatalogTouched`.
         publish: Called with each new snapshot and what happened since the last.
+        is_read: Returns whether anybody wants to know what happens.
         gossip: The gossip actor.
     """
 
@@ -218,6 +219,7 @@ class StartCatalog:
     config: DiscoveryConfig
     catalog: Catalog
     publish: Publish
+    is_read: Callable[[], bool]
     gossip: ActorAddress
 
 
@@ -369,12 +371,12 @@ class RefreshEntry:
 
 @dataclass(frozen=True, slots=True)
 class TakeToldEntries:
-    """Send what is told to others back, as `ToldEntries`."""
+    """Send back what others are sent, as `ToldEntries`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToldEntries:
-    """What is told to others; does not change."""
+    """What others are sent; does not change."""
 
     entries: Mapping[PeerId, SignedPeerEntry]
 

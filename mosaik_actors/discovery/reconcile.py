@@ -29,10 +29,12 @@ Rules:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import islice
+from itertools import islice, pairwise
+from operator import attrgetter
 from typing import TypeVar
 
 from blake3 import blake3
@@ -56,6 +58,7 @@ from .wire import (
 )
 
 _PEERS_PER_BUCKET = 8
+_sync_line = attrgetter("sync_line")
 
 _T = TypeVar("_T")
 Entries = Mapping[PeerId, SignedPeerEntry]
@@ -91,12 +94,13 @@ class Reconciler:
     """One side of one sync.
 
     Args:
-        entries: What this side would tell; must not change.
+        entries: What this side would send; must not change.
         peers_max: The largest catalog that is believable.
     """
 
     def __init__(self, entries: Entries, *, peers_max: int) -> None:
         self._entries = entries
+        self._in_order = sort_entries(entries)
         # A catalog holds peers_max others and its owner.
         self._count_max = peers_max + 1
         self._state = SyncState.ROOT
@@ -121,7 +125,7 @@ class Reconciler:
         """Begin, as the opener. The other side just waits for its first frame."""
         assert self._state is SyncState.ROOT, f"cannot open a sync that waits for {self._state}"
         self._state = SyncState.BUCKETS
-        root = SyncRoot(digest_of(self._entries.items(), ROOT_HASH_BYTES), len(self._entries))
+        root = SyncRoot(digest_of(self._in_order, ROOT_HASH_BYTES), len(self._entries))
         return SyncStep(frames=[root])
 
     def receive_frame(self, frame: SyncFrame) -> SyncStep:
@@ -155,17 +159,18 @@ class Reconciler:
         """Hold nothing of the sync: a link to a neighbour lives on, and keeps its last one."""
         self._state = SyncState.DONE
         self._entries = {}
+        self._in_order = []
         self._buckets = []
         self._versions = {}
         self._offered = set()
 
     def _compare_root(self, root: SyncRoot) -> SyncStep:
-        if root.digest == digest_of(self._entries.items(), ROOT_HASH_BYTES):
+        if root.digest == digest_of(self._in_order, ROOT_HASH_BYTES):
             self._end()
             return SyncStep(frames=[SyncDone()])
         self._state = SyncState.VERSIONS
         self._bits = choose_bits(max(root.entry_count, len(self._entries)))
-        digests = b"".join(digests_of(self._entries, self._bits))
+        digests = b"".join(map(_digest_bucket, split_entries(self._in_order, self._bits)))
         return SyncStep(frames=[SyncBuckets(digests)])
 
     def _compare_buckets(self, frame: SyncBuckets) -> SyncStep:
@@ -173,20 +178,13 @@ class Reconciler:
         self._bits = bucket_count.bit_length() - 1
         if len(frame.digests) != BUCKET_HASH_BYTES << self._bits:
             raise RemoteError(f"{len(frame.digests)} bytes of digests, expected a power of two")
-        own = b"".join(digests_of(self._entries, self._bits))
         size = BUCKET_HASH_BYTES
-        differing = [
-            index
-            for index in range(bucket_count)
-            if own[index * size : (index + 1) * size]
-            != frame.digests[index * size : (index + 1) * size]
-        ]
-        chosen = set(differing)
-        versions = [
-            (peer_id, signed.version)
-            for peer_id, signed in self._entries.items()
-            if bucket_of(peer_id, self._bits) in chosen
-        ]
+        differing = []
+        versions = []
+        for index, bucket in enumerate(split_entries(self._in_order, self._bits)):
+            if _digest_bucket(bucket) != frame.digests[index * size : (index + 1) * size]:
+                differing.append(index)
+                versions += [(signed.peer_id, signed.version) for signed in bucket]
         self._offered = {peer_id for peer_id, _ in versions}
         self._state = SyncState.ANSWER
         return SyncStep(frames=list(_version_frames(tuple(differing), versions)))
@@ -199,12 +197,14 @@ class Reconciler:
             raise RemoteError(f"{len(self._buckets)} buckets, at most {BUCKET_COUNT_MAX}")
         if frame.more:
             return SyncStep()
-        chosen = set(self._buckets)
         theirs = self._versions
+        buckets = split_entries(self._in_order, self._bits)
         lacking = [
             signed
-            for peer_id, signed in self._entries.items()
-            if bucket_of(peer_id, self._bits) in chosen and _is_newer(signed, theirs.get(peer_id))
+            for index in dict.fromkeys(self._buckets)
+            if index < len(buckets)
+            for signed in buckets[index]
+            if _is_newer(signed, theirs.get(signed.peer_id))
         ]
         wanted = [
             peer_id
@@ -243,23 +243,28 @@ def choose_bits(entry_count: int) -> int:
     return bucket_count.bit_length() - 1
 
 
-def bucket_of(peer_id: PeerId, bits: int) -> int:
-    """Return the bucket of a peer: the first `bits` bits of its id."""
-    return int.from_bytes(peer_id[:2]) >> (16 - bits)
+def sort_entries(entries: Entries) -> list[SignedPeerEntry]:
+    """Return entries by their peers' ids: those of a bucket are next to each other then."""
+    return sorted(entries.values(), key=_sync_line)
 
 
-def digests_of(entries: Entries, bits: int) -> list[bytes]:
-    """Return the digest of each bucket."""
-    buckets: list[list[tuple[PeerId, SignedPeerEntry]]] = [[] for _ in range(1 << bits)]
-    for item in entries.items():
-        buckets[bucket_of(item[0], bits)].append(item)
-    return [digest_of(bucket, BUCKET_HASH_BYTES) for bucket in buckets]
+def split_entries(in_order: list[SignedPeerEntry], bits: int) -> list[list[SignedPeerEntry]]:
+    """Return the entries of each bucket: of the peers whose ids begin with these `bits` bits."""
+    cuts = [0]
+    for bucket in range(1, 1 << bits):
+        first = (bucket << (16 - bits)).to_bytes(2)
+        cuts.append(bisect_left(in_order, first, lo=cuts[-1], key=_sync_line))
+    cuts.append(len(in_order))
+    return [in_order[start:end] for start, end in pairwise(cuts)]
 
 
-def digest_of(items: Iterable[tuple[PeerId, SignedPeerEntry]], length: int) -> bytes:
+def digest_of(in_order: list[SignedPeerEntry], length: int) -> bytes:
     """Return `length` bytes that are the same for the same peers in the same versions."""
-    lines = sorted([signed.sync_line for _, signed in items])
-    return blake3(b"".join(lines)).digest(length)
+    return blake3(b"".join([signed.sync_line for signed in in_order])).digest(length)
+
+
+def _digest_bucket(bucket: list[SignedPeerEntry]) -> bytes:
+    return digest_of(bucket, BUCKET_HASH_BYTES)
 
 
 def _is_newer(signed: SignedPeerEntry, version: EntryVersion | None) -> bool:

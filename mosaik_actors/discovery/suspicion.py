@@ -52,7 +52,7 @@ ACCUSERS_ENOUGH = 2
 PROBES = 3
 
 _SIGNED_PREFIX = b"mosaik suspicion v1\0"
-_CLAIMS_KEPT_MAX = 3  # of one peer, to be told to new neighbours
+_CLAIMS_KEPT_MAX = 3  # of one peer, to be sent to new neighbours
 _RETRY_MIN_S = 4.0  # who noticed tries again after this, and then after twice as long each time
 _RETRY_MAX_S = 16.0
 _BUDGET_COUNT = 32  # claims of one accuser...

@@ -3,6 +3,9 @@
 A pure state machine. `CatalogView` is given what is to be shown of a peer now and
 finds out what that changes: nothing, a new snapshot only, or an event besides.
 
+Of most peers nothing is known but what they signed, and nobody looks at them: their
+entry stands for them until somebody does, and becomes a `PeerInfo` then.
+
 Invariants:
     * A snapshot never changes after it was taken.
     * The version grows with each change that can be seen in a snapshot, except that
@@ -12,7 +15,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -71,6 +74,11 @@ class SecretKeyShared:
 
 CatalogEvent = PeerDiscovered | PeerUpdated | PeerDeparted | SecretKeyShared
 
+# What is shown of a peer. An entry stands for the information that it is there: signed,
+# reachable, not measured.
+Shown = PeerInfo | SignedPeerEntry
+Clock = Callable[[], float] | None
+
 
 class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
     """The peers that were known at one moment, without this node itself.
@@ -82,15 +90,23 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
         version: Grows with each change that can be seen in a snapshot.
     """
 
-    __slots__ = ("_peers", "me", "version")
+    __slots__ = ("_clock", "_peers", "me", "version")
 
-    def __init__(self, peers: dict[PeerId, PeerInfo], me: SignedPeerEntry, version: int) -> None:
+    def __init__(
+        self, peers: dict[PeerId, Shown], me: SignedPeerEntry, version: int, clock: Clock = None
+    ) -> None:
         self._peers = peers
+        self._clock = clock
         self.me = me
         self.version = version
 
     def __getitem__(self, key: PeerId | str) -> PeerInfo:
-        return self._peers[PeerId(key) if isinstance(key, str) else key]
+        peer_id = PeerId(key) if isinstance(key, str) else key
+        shown = self._peers[peer_id]
+        if isinstance(shown, SignedPeerEntry):
+            # In its place, so that who looks again finds the same.
+            shown = self._peers[peer_id] = _inform(shown, self._clock)
+        return shown
 
     def __contains__(self, key: object) -> bool:
         return (PeerId(key) if isinstance(key, str) else key) in self._peers
@@ -104,7 +120,7 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CatalogSnapshot):
             return NotImplemented
-        return self.me == other.me and self._peers == other._peers
+        return self.me == other.me and dict(self) == dict(other)
 
     __hash__ = None  # type: ignore[assignment]  # equal by content, like every mapping
 
@@ -115,12 +131,13 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
 class CatalogView:
     """The state machine of this module's docstring."""
 
-    def __init__(self) -> None:
-        self._shown: dict[PeerId, PeerInfo] = {}
+    def __init__(self, clock: Clock = None) -> None:
+        self._clock = clock
+        self._shown: dict[PeerId, Shown] = {}
         self._shown_is_shared = False
         self._snapshot: CatalogSnapshot | None = None
         self._version = 0
-        self._events: deque[CatalogEvent] = deque()
+        self._events: deque[_Event] = deque()
 
     @property
     def version(self) -> int:
@@ -137,47 +154,52 @@ class CatalogView:
         """
         if self._snapshot is None or self._snapshot.me is not me:
             self._shown_is_shared = True
-            self._snapshot = CatalogSnapshot(self._shown, me, self._version)
+            self._snapshot = CatalogSnapshot(self._shown, me, self._version, self._clock)
         return self._snapshot
 
-    def show(self, peer_id: PeerId, info: PeerInfo | None, reason: DepartureReason) -> bool:
+    def show(self, peer_id: PeerId, now: Shown | None, reason: DepartureReason) -> bool:
         """Show this of a peer, or nothing more; return whether a reader has to look.
 
         Args:
             peer_id: Which peer.
-            info: What is known of it; None when it is not to be shown.
+            now: What is known of it; None when it is not to be shown.
             reason: Why not, if it was shown before.
         """
-        shown = self._shown.get(peer_id)
-        if info is shown or info == shown:
-            return False
-        self.replace(peer_id, info)
-        if info is None:
-            assert shown is not None
-            self._events.append(PeerDeparted(shown, reason))
-        elif shown is None:
-            self._events.append(PeerDiscovered(info))
-        elif (
-            info.is_signed != shown.is_signed
-            or info.is_reachable != shown.is_reachable
-            or not info.entry.says_the_same_as(shown.entry)
-        ):
-            self._events.append(PeerUpdated(info, shown))
-        elif info.rtt == shown.rtt:
-            return False  # only the time of writing differs: nothing to look at
+        before = self._shown.get(peer_id)
+        if before is None:
+            if now is None:
+                return False
+            self.replace(peer_id, now)
+            self._events.append((PeerDiscovered, now, None))
+        elif now is None:
+            self.replace(peer_id, None)
+            self._events.append((PeerDeparted, before, reason))
+        else:
+            one, other = _inform(now, self._clock), _inform(before, self._clock)
+            if one == other:
+                return False
+            self.replace(peer_id, now)
+            if (
+                one.is_signed != other.is_signed
+                or one.is_reachable != other.is_reachable
+                or not one.entry.says_the_same_as(other.entry)
+            ):
+                self._events.append((PeerUpdated, one, other))
+            elif one.rtt == other.rtt:
+                return False  # only the time of writing differs: nothing to look at
         self._version += 1
         return True
 
-    def replace(self, peer_id: PeerId, info: PeerInfo | None) -> None:
+    def replace(self, peer_id: PeerId, now: Shown | None) -> None:
         """Show this of a peer without looking at what differs from before."""
         if self._shown_is_shared:
             self._shown = dict(self._shown)
             self._shown_is_shared = False
         self._snapshot = None
-        if info is None:
+        if now is None:
             del self._shown[peer_id]
         else:
-            self._shown[peer_id] = info
+            self._shown[peer_id] = now
 
     def note_own_change(self) -> None:
         """Note that this node says something else about itself."""
@@ -192,4 +214,32 @@ class CatalogView:
 
     def next_event(self) -> CatalogEvent | None:
         """Return the oldest event not yet handed out, or None."""
-        return self._events.popleft() if self._events else None
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        if isinstance(event, SecretKeyShared):
+            return event
+        kind, shown, more = event
+        return kind(_inform(shown, self._clock), *(() if more is None else (more,)))
+
+    def skip_arrivals(self) -> None:
+        """Drop the events of peers that came or left and are not yet handed out."""
+        if self._events:
+            self._events = deque(
+                one
+                for one in self._events
+                if isinstance(one, SecretKeyShared) or one[0] is PeerUpdated
+            )
+
+
+# An event, made when it is asked for: what it is, of whom, and what else it says.
+_Event = (
+    SecretKeyShared
+    | tuple[type[PeerDiscovered], Shown, None]
+    | tuple[type[PeerUpdated], PeerInfo, PeerInfo]
+    | tuple[type[PeerDeparted], Shown, DepartureReason]
+)
+
+
+def _inform(shown: Shown, clock: Clock) -> PeerInfo:
+    return PeerInfo(shown.entry, clock=clock) if isinstance(shown, SignedPeerEntry) else shown

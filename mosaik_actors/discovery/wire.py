@@ -205,7 +205,7 @@ class Suspect(msgspec.Struct, frozen=True, array_like=True, tag="suspect"):
 
 
 class SyncRoot(msgspec.Struct, frozen=True, array_like=True, tag="root"):
-    """First step of a sync: the digest of everything the opener would tell."""
+    """First step of a sync: the digest of everything the opener would send."""
 
     digest: Annotated[bytes, msgspec.Meta(min_length=ROOT_HASH_BYTES, max_length=ROOT_HASH_BYTES)]
     entry_count: Annotated[int, msgspec.Meta(ge=0)]

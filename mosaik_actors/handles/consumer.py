@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 from weakref import finalize
@@ -16,6 +17,7 @@ from ..config import require_above
 from ..errors import Closed
 from ..ids import PeerId, StreamId
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
+from ..runtime.eager_future import EagerFuture
 from ..shared_state import HandleState
 from ..streams.consuming.inbox import Inbox
 from ..streams.consuming.session import ReceiverSession
@@ -63,7 +65,7 @@ class Consumer(Generic[T]):
         totals = context.ledger.totals_of("consumer", spec.stream_id, spec.name)
         self._state = StreamState(f"the consumer of {spec.name}", totals)
         self._state.is_online = holds(spec.online_when, ())
-        self._inbox = Inbox(on_ack_due=on_ack_due, make_future=loop.create_future)
+        self._inbox = Inbox(on_ack_due=on_ack_due, make_future=partial(EagerFuture, loop=loop))
         self._closing: asyncio.Future[None] | None = None
         self._dropped = finalize(self, _drop_consumer, loop, system, address)
         self._dropped.atexit = False
@@ -110,8 +112,10 @@ class Consumer(Generic[T]):
         Raises:
             Closed: The consumer is closed and everything received is taken.
         """
-        await self._wait_for_item()
-        item: T = self._inbox.pop()
+        box = self._inbox
+        if not box.items:
+            await self._wait_for_item()
+        item: T = box.pop()
         return item
 
     def try_recv(self) -> T:
@@ -142,14 +146,18 @@ class Consumer(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        item: T
         items = self._inbox.items
         if len(items) > 1:  # the last one of a frame has consequences
-            item: T = items.pop()
+            item = items.pop()
             return item
-        try:
-            return await self.recv()
-        except Closed:
-            raise StopAsyncIteration from None
+        if not items:
+            try:
+                await self._wait_for_item()
+            except Closed:
+                raise StopAsyncIteration from None
+        item = self._inbox.pop()
+        return item
 
     async def close(self) -> None:
         """End the subscriptions. What was received can still be taken.
@@ -200,8 +208,14 @@ class Consumer(Generic[T]):
                 await asyncio.sleep(0)
                 box.resume()
             else:
-                self._raise_if_closed()
-                await box.receivers.wait()
+                if box.is_closed:
+                    self._raise_if_closed()
+                future = box.receivers.join()
+                try:
+                    await future
+                except BaseException:
+                    box.receivers.leave(future)
+                    raise
 
     def _raise_if_closed(self) -> None:
         if self._inbox.is_closed:

@@ -18,6 +18,7 @@ from typing import Final, Self, TypeVar
 
 from ..dht.items import Item
 from ..dht.node import DhtNode, LookupDone, PutDone, SendDatagram
+from ..dht.node_id import draw_id
 from ..transport.address import SocketAddr
 from ..transport.sockets import DatagramPort, bind_udp
 
@@ -44,7 +45,7 @@ class DhtClient:
         serves: bool = False,
         rng: Random,
     ) -> None:
-        self.node = DhtNode(rng.randbytes(20), rng=rng, serves=serves, is_ipv6=":" in bind[0])
+        self.node = DhtNode(draw_id([bind[0]], rng), rng=rng, serves=serves, is_ipv6=":" in bind[0])
         self._bind = bind
         self._entries = tuple(entries)
         self._port: DatagramPort | None = None

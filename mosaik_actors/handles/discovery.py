@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Self
 
@@ -88,6 +88,7 @@ class Discovery:
         self._known: tuple[PeerAddr, ...] = ()
         self._kept: list[KeptTicket] = []
         self._dials: dict[asyncio.Task[None], asyncio.Future[None]] = {}
+        self._on_own_tickets: Callable[[Iterable[Ticket]], None] | None = None
 
     @classmethod
     async def start(
@@ -147,7 +148,9 @@ class Discovery:
             system.createActor(CatalogActor),
             system.createActor(GossipActor),
         )
-        system.tell(catalog_actor, StartCatalog(node, config, catalog, state.show, gossip_actor))
+        is_read = lambda: state.is_read  # noqa: E731
+        start_catalog = StartCatalog(node, config, catalog, state.show, is_read, gossip_actor)
+        system.tell(catalog_actor, start_catalog)
         # Peers are refused until the protocol is served, so nobody learns of us before.
         name = network_name or node.network_id.short
         start = StartGossip(node, config, gossip, catalog, catalog_actor, known, name)
@@ -323,7 +326,7 @@ class Discovery:
         return kept
 
     def feed(self, signed: SignedPeerEntry) -> bool:
-        """Take in a signed entry, and tell others of it.
+        """Take in a signed entry, and announce it to others.
 
         Returns:
             Whether it was accepted: False when it is not newer than what is
@@ -379,6 +382,10 @@ class Discovery:
         self._end_kept()
         self._state.close()
 
+    def on_own_tickets(self, call: Callable[[Iterable[Ticket]], None]) -> None:
+        """Call this with the tickets that the node shows, whenever they may be others."""
+        self._on_own_tickets = call
+
     # Helpers.
 
     def _end_kept(self) -> None:
@@ -401,6 +408,8 @@ class Discovery:
         self._check_open()
         if is_changed:
             self._node.system.tell(self.catalog_actor, CatalogTouched())
+            if self._on_own_tickets is not None:
+                self._on_own_tickets(self._catalog.local.entry.tickets)
         return is_changed
 
     def _check_open(self) -> None:

@@ -308,13 +308,13 @@ class GroupReads(Typed, Generic[C, Q, A, R]):
         raft, elections = core.history.raft, core.history.elections
         return GroupMetrics(
             term=raft.term,
-            role=raft.role,
+            role=raft.role.name,
             commit_index=raft.commit_index,
             applied_index=raft.applied_index,
             last_index=raft.last_index,
             last_term=raft.term_at(raft.last_index) or 0,
             first_index=raft.first_index,
-            log_bytes=raft.log_bytes,
+            log_bytes=raft.log.size_bytes,
             position=core.host.position,
             pending_commands=self._spec.client.pending_count,
             elections=elections.count,

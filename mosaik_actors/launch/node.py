@@ -212,7 +212,12 @@ class Launch:
     def _relay(self) -> RelayConfig | None:
         secret = self._settings.relay_secret_file
         config = own_config(self._settings.relay or None)
-        return replace(config, secret=self._path(secret)) if config and secret else config
+        if config is None:
+            return None
+        from ..ids import UniqueId
+
+        tickets = tuple(map(UniqueId, self._settings.relay_tickets))
+        return replace(config, secret=self._path(secret) if secret else None, tickets=tickets)
 
     def _metrics_addr(self, text: str) -> str | None:
         if not text or not self._index:

@@ -156,6 +156,7 @@ class LaunchSettings(Settings, frozen=True, kw_only=True):
         dht_bootstrap: Nodes of the DHT to begin with, as host:port; none for public ones.
         relay: Relays for peers that cannot be reached directly.
         relay_secret_file: The file with the secret that the relays want.
+        relay_tickets: The classes of those of `tickets` that relays are shown as well.
         storage: The folder of durable logs, made where there is none.
         share_status: Whether peers may read the node's status.
         metrics_addr: Where to serve metrics and health; empty for nowhere.
@@ -183,6 +184,7 @@ class LaunchSettings(Settings, frozen=True, kw_only=True):
     dht_bootstrap: Names = ()
     relay: Names = ()
     relay_secret_file: str = ""
+    relay_tickets: Names = ()
     storage: str = ""
     share_status: bool = True
     metrics_addr: str = ""

@@ -99,7 +99,7 @@ class RemotePeer(Outgoing):
         """Return the actor and its messages, or why it does not take them."""
         cell = self._find(target)
         if cell is None:
-            return "it has exited, or was never told of to other nodes"
+            return "it has exited, or was never announced to other nodes"
         if (why := self._node.why_not(self.peer_id, cell.address)) is not None:
             return why
         actor_class = cell.message_class

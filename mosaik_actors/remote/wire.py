@@ -122,13 +122,13 @@ class Grant(msgspec.Struct, frozen=True, array_like=True, tag_field="kind", tag=
 
 
 class Watch(msgspec.Struct, frozen=True, array_like=True, tag_field="kind", tag=8):
-    """Tell when an actor ends. May be repeated."""
+    """Notify when an actor ends. May be repeated."""
 
     target: _Number
 
 
 class Unwatch(msgspec.Struct, frozen=True, array_like=True, tag_field="kind", tag=9):
-    """Tell nothing of an actor's end."""
+    """Do not notify of an actor's end."""
 
     target: _Number
 

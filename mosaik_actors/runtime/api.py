@@ -239,7 +239,7 @@ class AsyncActorSystem:
     def kill(self) -> None:
         """End all actors here and now, as a killed process does; for tests and simulations.
 
-        No actor is asked to exit or told of it, and what is in mailboxes is lost.
+        No actor is asked to exit or notified, and what is in mailboxes is lost.
         """
         if self._base is not None:
             self._check_thread("kill()", "shutdown()")

@@ -346,7 +346,7 @@ class ActorHost:
             self.loop.call_soon(self._finish_shutdown)
 
     def kill(self) -> None:
-        """End all actors here and now; none of them is asked or told."""
+        """End all actors here and now; none of them is asked or notified."""
         self.stopping = True
         for cell in reversed(list(self.cells.values())):
             cell.end()

@@ -98,7 +98,7 @@ class Contender:
         """Return whether it may act at this moment."""
         return self.token != 0 and now < self.until
 
-    # --- what it is told ---
+    # --- inputs ---
 
     def receive_record(self, record: NameRecord, *, now: float) -> None:
         """Take in what this node's copy of the claims says; it may lag behind."""

@@ -2,7 +2,7 @@
 
 Whatever the instance does is asked for here first, on the clock: its messages, its timers,
 what it sends, and its token. So an instance that was held up, and wakes to a lease that is
-over, gets nothing to do, before anybody has told it so.
+over, gets nothing to do, before anybody has notified it.
 """
 
 from __future__ import annotations

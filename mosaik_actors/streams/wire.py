@@ -56,6 +56,7 @@ _ACK_FRAME: Final = struct.Struct(">BQ")
 ACK_BYTES_MAX: Final = 64  # room for a change of the window, and what a later version may add
 _WINDOW_FRAME: Final = struct.Struct(">BII")
 DATA_HEADER_BYTES: Final = _DATA_HEADER.size
+WINDOW_FRAME_BYTES: Final = _WINDOW_FRAME.size
 
 _Items = Annotated[int, msgspec.Meta(ge=1, le=BUFFER_ITEMS_MAX)]
 _WindowItems = Annotated[int, msgspec.Meta(ge=SHARE_ITEMS_MIN, le=BUFFER_ITEMS_MAX)]
@@ -171,9 +172,9 @@ def may_fly(flight_bytes: int, frame_bytes: int, window_bytes: int) -> bool:
     return flight_bytes < (window_bytes + 1) // 2 or flight_bytes + frame_bytes <= window_bytes
 
 
-def data_frame(first_sequence: int, item_count: int, batch: bytes) -> bytes:
-    """Return the frame of a batch."""
-    return _DATA_HEADER.pack(_DATA, first_sequence, item_count) + batch
+def data_frame(first_sequence: int, item_count: int, *batch: bytes) -> bytes:
+    """Return the frame of a batch, which may come in pieces."""
+    return b"".join((_DATA_HEADER.pack(_DATA, first_sequence, item_count), *batch))
 
 
 def read_data(frame: bytes) -> tuple[int, int, memoryview]:
@@ -200,7 +201,7 @@ def window_frame(window: Window) -> bytes:
 
 def is_window(frame: bytes) -> bool:
     """Return whether a frame is about the window; then `read_window` reads it."""
-    return len(frame) == _WINDOW_FRAME.size and frame[0] == _WINDOW
+    return len(frame) == WINDOW_FRAME_BYTES and frame[0] == _WINDOW
 
 
 def read_window(frame: bytes) -> Window:

@@ -24,11 +24,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import heapq
 import math
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
-from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
+from typing import Any, NoReturn, Self, TypeVar, TypeVarTuple, Unpack
 
 from ..errors import MosaikError
 
@@ -39,6 +41,8 @@ TURNS_MAX_PER_INSTANT = 1_000_000
 _CLOCK_RESOLUTION_S = 1e-9
 _TIMERS_TO_SIFT_MIN = 100
 _CANCELLED_SHARE_MAX = 0.5
+# Millions of objects that stay: to look through the youngest of them more rarely costs less.
+_GC_THRESHOLDS = (20_000, 20, 20)
 
 _owner: ContextVar[Hashable] = ContextVar("owner", default=None)
 
@@ -112,6 +116,19 @@ class Job:
             self.future.set_result(self._result)
 
 
+class _Due(float):
+    """When a timer is due: it compares as the timer does, without Python's help."""
+
+    __slots__ = ("timer",)
+
+    timer: Any
+
+    def __new__(cls, when: float, timer: asyncio.TimerHandle) -> Self:
+        self = super().__new__(cls, when)
+        self.timer = timer
+        return self
+
+
 class SimLoop(asyncio.BaseEventLoop):
     """An event loop whose time is virtual. It begins at 0.
 
@@ -132,6 +149,20 @@ class SimLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Return the virtual time in seconds."""
         return self._now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call `callback` at that time."""
+        self._check_closed()  # type: ignore[attr-defined]
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, _Due(when, timer))
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
 
     def pause(self, owner: Hashable) -> None:
         """Let nothing of an owner happen until `resume`. May be repeated."""
@@ -207,13 +238,13 @@ class SimLoop(asyncio.BaseEventLoop):
                 raise SimLivelock(self._now)
         elif not scheduled:
             raise SimDeadlock(self._waiting(), self._now)
-        if not ready and scheduled and scheduled[0]._when > self._now:
-            self._now = scheduled[0]._when
+        if not ready and scheduled and scheduled[0] > self._now:
+            self._now = float(scheduled[0])
             self._turns = 0
         # After weeks a float's steps are coarser than the resolution.
         end = max(self._now + _CLOCK_RESOLUTION_S, math.nextafter(self._now, math.inf))
-        while scheduled and scheduled[0]._when < end:
-            handle = heapq.heappop(scheduled)
+        while scheduled and scheduled[0] < end:
+            handle = heapq.heappop(scheduled).timer
             handle._scheduled = False
             ready.append(handle)
         held = self._held
@@ -234,15 +265,15 @@ class SimLoop(asyncio.BaseEventLoop):
             count > _TIMERS_TO_SIFT_MIN
             and self._timer_cancelled_count > count * _CANCELLED_SHARE_MAX  # type: ignore[has-type]
         ):
-            for handle in scheduled:
-                handle._scheduled = not handle._cancelled
-            self._scheduled = [handle for handle in scheduled if not handle._cancelled]
+            for due in scheduled:
+                due.timer._scheduled = not due.timer._cancelled
+            self._scheduled = [due for due in scheduled if not due.timer._cancelled]
             heapq.heapify(self._scheduled)
             self._timer_cancelled_count = 0
             return
-        while scheduled and scheduled[0]._cancelled:
+        while scheduled and scheduled[0].timer._cancelled:
             self._timer_cancelled_count -= 1
-            heapq.heappop(scheduled)._scheduled = False
+            heapq.heappop(scheduled).timer._scheduled = False
 
     def _write_to_self(self) -> None:
         """Do nothing: nobody has to be woken."""
@@ -270,5 +301,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     Raises:
         Exception: What the coroutine raised, or why the simulation got stuck.
     """
-    with asyncio.Runner(loop_factory=SimLoop) as runner:
+    with _rare_collections(), asyncio.Runner(loop_factory=SimLoop) as runner:
         return runner.run(main)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let garbage be looked for more rarely in the block."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

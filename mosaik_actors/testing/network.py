@@ -134,7 +134,7 @@ class SimNetwork(MemoryNetwork):
                 self._add_nat(nat, address)
             number = next(n for n in count(PORT) if (address, n) not in self._ports)
             port = SimPort(self, peer_id, (address, number))
-            self._ports[port.addrs[0]] = port
+            self._ports[port.at] = port
             rng = randomness.branch("transport" if network_id != RELAY_NETWORK else "relay")
             ports: list[DatagramPort] = [port]
             # Native packets draw from the system: no run would be like another one.
@@ -164,6 +164,22 @@ class SimNetwork(MemoryNetwork):
                 if one != other:
                     self._path(one, other).conditions = conditions
 
+    def move(self, address: str, to: str, nat: NatKind | None = None) -> None:
+        """Give a node another address; its endpoints notice when they `look_where`.
+
+        Args:
+            address: The one that it has, which is gone from now on.
+            to: The one that it gets.
+            nat: The kind of NAT that it is behind there.
+        """
+        if nat is not None and to not in self._nats:
+            self._add_nat(nat, to)
+        for at, port in list(self._ports.items()):
+            if at[0] == address:
+                del self._ports[at]
+                port.at = (to, at[1])
+                self._ports[port.at] = port
+
     # What the in-memory transport asks.
 
     def plan_delay(self, sender: PeerId, receiver: PeerId, size: int) -> float:
@@ -191,7 +207,7 @@ class SimNetwork(MemoryNetwork):
     def carry(self, port: SimPort, data: bytes, remote: SocketAddr) -> None:
         """Take a datagram from a port and let its copies arrive, or not."""
         now = self.loop.time()
-        source = port.addrs[0]
+        source = port.at
         if nat := self._nats.get(source[0]):
             source = nat.send(source, remote, now=now)
         target = self._find_port(source, remote, now)
@@ -206,8 +222,8 @@ class SimNetwork(MemoryNetwork):
 
     def release(self, port: SimPort) -> None:
         """Forget a port that was closed."""
-        if self._ports.get(port.addrs[0]) is port:
-            del self._ports[port.addrs[0]]
+        if self._ports.get(port.at) is port:
+            del self._ports[port.at]
 
     def _arrive(self, target: SimPort, arrival: float) -> None:
         """Deliver what arrives at a port at the same instant, in the order it was sent."""
@@ -265,8 +281,10 @@ class SimPort:
     """A datagram port on the simulated network."""
 
     family = int(socket.AF_INET)
+    is_on_all_interfaces = False  # tests look by themselves: simulated nodes mostly stay
 
     def __init__(self, network: SimNetwork, peer_id: PeerId, addr: SocketAddr) -> None:
+        self.at = addr
         self.addrs = self.local_addrs = [addr]
         self.peer_id = peer_id
         self.is_closed = False
@@ -276,6 +294,12 @@ class SimPort:
         self._context = contextvars.copy_context()  # reading is the node's business
         self._on_readable: Callable[[DatagramPort], None] | None = None
         self._is_woken = False
+
+    def look_anew(self) -> bool:
+        """Look where others can reach it by now; return whether that has changed."""
+        before = self.addrs
+        self.addrs = self.local_addrs = [self.at]
+        return before != self.addrs
 
     def start(self, on_readable: Callable[[DatagramPort], None]) -> None:
         """Call `on_readable` whenever there is something to `read`."""

@@ -42,6 +42,7 @@ from .validator import Expiration, InvalidTicket, TicketValidator, ask_validator
 
 GONE_MAX: Final = 1024
 JUDGED_MAX: Final = 8
+DUE_MIN: Final = 64  # fewer timers of who is gone are not worth looking for
 AWAITED: Final = "its tickets have not been validated yet"
 
 Answer = Expiration | InvalidTicket
@@ -223,6 +224,19 @@ class TicketTable:
             for peer_id in [one for one in shown if one not in peers and one not in self._gone]:
                 self._leave(peer_id, now)
 
+    def receive_end(self, peer_id: PeerId) -> None:
+        """Forget a peer and what it holds: nothing that its tickets allowed stands any more."""
+        if self._shown.pop(peer_id, None) is None:
+            return
+        self._gone.pop(peer_id, None)
+        count = 0
+        for registered in self._validators.values():
+            registered.records.pop(peer_id, None)
+            count += len(registered.records)
+        if len(self._due) > 2 * count + DUE_MIN:
+            self._due = [entry for entry in self._due if not self._is_stale(entry)]
+            heapq.heapify(self._due)
+
     def receive_answers(
         self, jobs: Iterable[TicketJob], answers: Sequence[Answer], *, took_s: float, now: float
     ) -> None:
@@ -370,7 +384,4 @@ class TicketTable:
             if len(self._gone) <= GONE_MAX:
                 return
             peer_id = next(iter(self._gone))
-        self._gone.pop(peer_id, None)
-        del self._shown[peer_id]
-        for registered in self._validators.values():
-            registered.records.pop(peer_id, None)
+        self.receive_end(peer_id)

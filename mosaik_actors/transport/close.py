@@ -95,3 +95,4 @@ SHUTDOWN = CloseReason(CloseCode.GRACEFUL_SHUTDOWN)
 # Without the id of either network: whoever is refused does not know this one.
 DIFFERENT_NETWORK = CloseReason(CloseCode.DIFFERENT_NETWORK, "different network")
 CANCELLED = CloseReason(CloseCode.CANCELLED)
+MOVED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "this machine has that address no longer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from ..config import as_seconds, require_above, require_between
 from ..errors import ConfigError
@@ -12,6 +13,7 @@ from .interface import FRAME_BYTES_MAX, LINKS_RESERVED
 CARRIERS = ("unix", "tcp", "quic", "relay")  # the quickest first
 QUIC_ENGINES = ("auto", "aioquic", "qh3")
 DATAGRAM_BYTES_MIN = 1200
+GATEWAY_PORT = 5351  # of PCP and NAT-PMP (RFC 6887 section 19.1)
 FRAME_BYTES_MAX_MIN = 256 * 1024  # below this discovery could not sync
 DATAGRAM_BYTES_MAX = 65_000
 UNDELIVERED_BYTES_MIN = 1024 * 1024  # a window that each connection begins with
@@ -93,6 +95,10 @@ class TransportConfig:
         fault_half_life: In so many seconds half of what a peer did is forgotten.
         refusal_min: For how many seconds a peer is refused for that; twice as long each time.
         refusal_max: The longest such time, and after how long it begins anew.
+        port_mapping: Whether to have the gateway of this network send on what comes from outside,
+            by PCP, NAT-PMP, or UPnP (the extra ``upnp``): for nodes behind a NAT of their own.
+        port_gateway: The gateway that is asked, as ``192.168.1.1`` or ``192.168.1.1:5351``;
+            empty for that of the default route.
         stranger_datagrams_max: How many datagrams, of 1,200 bytes each, a first
             handshake sends to an address that only gossip names before something
             comes back; later ones send one. 3 bear two losses in a row, and keep
@@ -138,12 +144,19 @@ class TransportConfig:
     fault_half_life: float = 60.0
     refusal_min: float = 30.0
     refusal_max: float = 3600.0
+    port_mapping: bool = False
+    port_gateway: str = ""
     stranger_datagrams_max: int = 3
     stranger_retry_min: float = 15.0
     stranger_retry_max: float = 240.0
     stranger_dials_max: int = 64
     stranger_dials_per_s: float = 4.0
     stranger_host_dials_max: int = 4
+
+    @property
+    def gateway(self) -> tuple[str, int] | None:
+        """The gateway that is asked for mappings; None for that of the default route."""
+        return _parse_gateway(self.port_gateway)
 
     def carries(self, carrier: str) -> bool:
         """Return whether connections may be carried by this."""
@@ -163,6 +176,7 @@ class TransportConfig:
             raise ConfigError(
                 f"quic_engine is {self.quic_engine!r}, expected one of {', '.join(QUIC_ENGINES)}"
             )
+        _parse_gateway(self.port_gateway)
         as_seconds(self, "idle_timeout", "keep_alive_interval", "dial_timeout")
         as_seconds(self, "stranger_retry_min", "stranger_retry_max")
         as_seconds(self, "fault_half_life", "refusal_min", "refusal_max")
@@ -200,6 +214,20 @@ class TransportConfig:
                 raise ConfigError(
                     f"{what}_max is {most}, expected at least {what}_min, which is {least}"
                 )
+
+
+def _parse_gateway(text: str) -> tuple[str, int] | None:
+    host, _, port = text.partition(":")
+    try:
+        IPv4Address(host or "0.0.0.0")
+        number = int(port or GATEWAY_PORT)
+        if not 0 < number < 65_536:
+            raise ValueError
+    except ValueError:
+        raise ConfigError(
+            f"port_gateway is {text!r}, expected an IPv4 address, as 192.168.1.1, or empty"
+        ) from None
+    return (host, number) if host else None
 
 
 _ABOVE_0 = (

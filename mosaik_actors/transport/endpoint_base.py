@@ -91,9 +91,18 @@ class EndpointBase(ABC):
         """Whether its addresses may change: see `look_where`."""
         return False
 
-    def look_where(self) -> bool:
-        """Look where others can reach it by now; return whether `addr` has changed."""
+    def look_where(self, addr_of: Callable[[PeerId], PeerAddr | None] = lambda _: None) -> bool:
+        """Look where others can reach it by now; return whether `addr` has changed.
+
+        Args:
+            addr_of: Says where a peer is that has to be dialled anew; None where nobody knows.
+        """
+        del addr_of
         return False
+
+    def receive_peer_move(self, before: PeerAddr, addr: PeerAddr) -> None:
+        """Take in that a peer says that it is at other addresses than before."""
+        del before, addr
 
     @property
     def frame_bytes_max(self) -> int:
@@ -143,7 +152,7 @@ class EndpointBase(ABC):
         self._listeners.append(listener)
 
     def notify(self, event: ConnectionEvent) -> None:
-        """Tell all listeners."""
+        """Notify all listeners."""
         for listener in self._listeners:
             listener(event)
 

@@ -1,4 +1,4 @@
-"""What an engine tells the connection above it, whatever carries the bytes."""
+"""The events of an engine, for the connection above it, whatever carries the bytes."""
 
 from __future__ import annotations
 

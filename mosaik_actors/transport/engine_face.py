@@ -76,7 +76,7 @@ class ConnectionEngine(Protocol):
         """Make the peer answer."""
 
     def close(self, reason: CloseReason) -> None:
-        """End the connection; the peer is told with what is sent next."""
+        """End the connection; the peer learns it with what is sent next."""
 
 
 class QuicEngine(ConnectionEngine, Protocol):

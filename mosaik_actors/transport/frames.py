@@ -19,6 +19,7 @@ Invariants:
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -36,6 +37,8 @@ LENGTH_MAX: Final = CONTROL_BIT - 1
 CONTROL_BYTES_MAX: Final = HEADER_BYTES_MAX + 1024
 PROTOCOL_CHARACTERS_MAX: Final = 128
 LINK_VERSION: Final = 2
+
+_WORD: Final = struct.Struct(">I")
 
 _Header = Annotated[bytes, msgspec.Meta(max_length=CONTROL_BYTES_MAX)]
 
@@ -91,28 +94,27 @@ class FrameDecoder:
     Args:
         frame_bytes_max: The largest data frame taken in, in bytes; may be
             changed at any time.
+
+    Attributes:
+        held_bytes: How many bytes wait for the rest of their frame.
     """
 
     def __init__(self, frame_bytes_max: int) -> None:
         self.frame_bytes_max = frame_bytes_max
-        self._chunks: list[bytes] = []
-        self._held_bytes = 0
-        self._needed_bytes = WORD_BYTES
+        self.held_bytes = 0
+        self._chunks: list[bytes | memoryview] = []
+        self._word = b""  # of the frame that `_chunks` are the begin of; or a part of it
 
     @property
     def is_inside_frame(self) -> bool:
         """Whether the stream, ending here, would end inside a frame."""
-        return self._held_bytes > 0
-
-    @property
-    def held_bytes(self) -> int:
-        """How many bytes wait for the rest of their frame."""
-        return self._held_bytes
+        return self.held_bytes > 0
 
     def clear(self) -> None:
         """Drop what waits for the rest of its frame: the stream is over."""
         self._chunks.clear()
-        self._held_bytes = 0
+        self._word = b""
+        self.held_bytes = 0
 
     def receive_data(self, data: bytes | memoryview) -> list[bytes | ControlFrame]:
         """Take in the next bytes of the stream and return the frames they complete.
@@ -121,44 +123,60 @@ class FrameDecoder:
             DecodeError: A frame is too large or a control frame is malformed.
                 The stream cannot be read any further.
         """
-        self._held_bytes += len(data)
-        if self._chunks:
-            self._chunks.append(bytes(data))  # a view would hold more than its bytes
-            if self._held_bytes < self._needed_bytes:
-                return []
-            data = b"".join(self._chunks)
-            self._chunks.clear()
-        frames, taken_bytes = self._cut(data)
-        self._held_bytes -= taken_bytes
-        if self._held_bytes:
-            self._chunks.append(bytes(data[taken_bytes:] if taken_bytes else data))
-        return frames
-
-    def _cut(self, data: bytes | memoryview) -> tuple[list[bytes | ControlFrame], int]:
-        """Return the whole frames at the head of `data`, and how many bytes they take."""
+        if self.held_bytes:
+            return self._go_on(data)
         frames: list[bytes | ControlFrame] = []
         start, end = 0, len(data)
         while end - start >= WORD_BYTES:
-            word = int.from_bytes(data[start : start + WORD_BYTES])
+            (word,) = _WORD.unpack_from(data, start)
             length = word & LENGTH_MAX
-            is_control = word != length
-            limit = CONTROL_BYTES_MAX if is_control else self.frame_bytes_max
-            if length > limit:
-                raise DecodeError(f"a frame of {length} bytes, at most {limit}")
+            if length > self.frame_bytes_max or word != length:
+                self._check_length(word)
             stop = start + WORD_BYTES + length
             if stop > end:
-                self._needed_bytes = stop - start
-                return frames, start
+                break
             payload = bytes(data[start + WORD_BYTES : stop])
-            frames.append(decode_control(payload) if is_control else payload)
+            frames.append(decode_control(payload) if word & CONTROL_BIT else payload)
             start = stop
-        self._needed_bytes = WORD_BYTES
-        return frames, start
+        if start < end:
+            self.held_bytes = end - start
+            self._word = bytes(data[start : start + WORD_BYTES])
+            # A view would hold more than its bytes.
+            self._chunks = [bytes(data[start + WORD_BYTES :])]
+        return frames
+
+    def _go_on(self, data: bytes | memoryview) -> list[bytes | ControlFrame]:
+        """Take in more of a frame whose begin is here; its bytes are joined once."""
+        taken = WORD_BYTES - len(self._word)
+        if taken:
+            self._word += data[:taken]
+            if len(self._word) < WORD_BYTES:
+                self.held_bytes += len(data)
+                return []
+        word = int.from_bytes(self._word)
+        missing = self._check_length(word) - max(self.held_bytes - WORD_BYTES, 0)
+        stop = taken + missing
+        if stop > len(data):
+            self.held_bytes += len(data)
+            self._chunks.append(bytes(data[taken:]))
+            return []
+        payload = b"".join((*self._chunks, data[taken:stop]))
+        self.clear()
+        frame = decode_control(payload) if word & CONTROL_BIT else payload
+        return [frame, *self.receive_data(memoryview(data)[stop:])]
+
+    def _check_length(self, word: int) -> int:
+        """Return how long the payload is that a word announces."""
+        length = word & LENGTH_MAX
+        limit = self.frame_bytes_max if word == length else CONTROL_BYTES_MAX
+        if length > limit:
+            raise DecodeError(f"a frame of {length} bytes, at most {limit}")
+        return length
 
 
 def encode_word(length: int) -> bytes:
     """Return the word that goes before a data frame of `length` bytes."""
-    return length.to_bytes(WORD_BYTES)
+    return _WORD.pack(length)
 
 
 def encode_control(frame: ControlFrame) -> bytes:

@@ -73,7 +73,7 @@ class Gate:
         Args:
             peer_id: Whom.
             for_s: For how many seconds; None until it is allowed.
-            why: What it is told, with the fact.
+            why: The reason it gets.
             now: Monotonic time in seconds.
         """
         for known, ban in list(self._bans.items()):

@@ -126,7 +126,11 @@ class Link(Protocol):
 
     @property
     def carrier(self) -> str:
-        """What carries its bytes: ``unix``, so a process of this user, or ``quic``."""
+        """What carries its bytes now, of `config.CARRIERS`.
+
+        ``unix`` is a process of this user, and stays so. From ``relay`` a link moves to ``quic``
+        when a direct path is found, and back when that is lost.
+        """
 
     @property
     def unsent_bytes(self) -> int:
@@ -143,10 +147,10 @@ class Link(Protocol):
         """
 
     def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
-        """Tell the opener that its link is accepted. Only the acceptor calls this, once.
+        """Accept: notify the opener. Only the acceptor calls this, once.
 
         Args:
-            reply: What the opener is told with it.
+            reply: What the opener gets with it.
             frame_bytes_max: The largest frame that the opener may send, where the
                 protocol has a smaller limit than the transport: a part of a frame
                 is held until the rest has come.
@@ -161,6 +165,27 @@ class Link(Protocol):
 
     def write_many(self, frames: Iterable[bytes]) -> None:
         """Append several frames at once."""
+
+    def write_now(self, frame: bytes) -> None:
+        """Append one frame, as `write` does, and let it leave now where that can be.
+
+        For a frame that comes alone: each costs a call of the system. Over datagrams it
+        leaves with the turn of the loop, as ever.
+        """
+
+    @property
+    def heard_at(self) -> float:
+        """When anything came over its connection last, in monotonic seconds; 0 if unknown."""
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this, right from the loop, when all that has been read is taken in.
+
+        For a sink that would let somebody else go on: here that can be done without
+        another turn of the loop.
+
+        Returns:
+            Whether it will be called: not where nothing is being read from a byte stream.
+        """
 
     def call_before_flush(self, call: Callable[[], None]) -> None:
         """Call this once, right before what was written in this turn of the loop leaves.
@@ -218,7 +243,7 @@ class Endpoint(Protocol):
         Args:
             peer_id: Whom.
             for_s: For how many seconds; None until it is allowed.
-            why: What it is told, with the fact.
+            why: The reason it gets.
         """
 
     def allow(self, peer_id: PeerId) -> None:
@@ -249,10 +274,19 @@ class Endpoint(Protocol):
     def may_move(self) -> bool:
         """Whether its addresses may change: those of all interfaces do."""
 
-    def look_where(self) -> bool:
+    def look_where(self, addr_of: Callable[[PeerId], PeerAddr | None] = lambda _: None) -> bool:
         """Look where others can reach it by now; return whether `addr` has changed.
 
-        Connections that cannot go on from another address end, so that they are made anew.
+        Connections that cannot go on from another address are made anew, on both sides at once.
+
+        Args:
+            addr_of: Says where a peer is that has to be dialled anew; None where nobody knows.
+        """
+
+    def receive_peer_move(self, before: PeerAddr, addr: PeerAddr) -> None:
+        """Take in that a peer says that it is at other addresses than before.
+
+        A connection that was dialled at one that is gone, and is silent, is made anew.
         """
 
     @property

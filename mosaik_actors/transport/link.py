@@ -82,6 +82,11 @@ class FramedLink(Link):
         """Whether writes still go anywhere."""
         return self._state is not LinkState.CLOSED
 
+    @property
+    def heard_at(self) -> float:
+        """Return 0: it is not known."""
+        return 0.0
+
     def attach(self, sink: Sink) -> None:
         """Send this link's events to `sink` from now on, those that waited first."""
         self._sink = sink
@@ -90,7 +95,7 @@ class FramedLink(Link):
             sink(event)
 
     def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
-        """Tell the opener that its link is accepted. Only the acceptor calls this, once."""
+        """Accept: notify the opener. Only the acceptor calls this, once."""
         self.taken_bytes_max = min(frame_bytes_max or self._frame_bytes_max, self._frame_bytes_max)
         if self._state is LinkState.CLOSED:
             return
@@ -105,6 +110,14 @@ class FramedLink(Link):
             raise ValueError(f"a frame of {len(frame)} bytes, at most {self._frame_bytes_max}")
         if self._state is LinkState.OPEN:
             self._send_frame(frame)
+
+    def write_now(self, frame: bytes) -> None:
+        """Append one frame; it leaves with the turn of the loop."""
+        self.write(frame)
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Return False: it is not known when something is read."""
+        return False
 
     def write_many(self, frames: Iterable[bytes]) -> None:
         """Append several frames at once."""
@@ -146,8 +159,12 @@ class FramedLink(Link):
     def flush_inbox(self) -> None:
         """Hand the frames of this loop turn to the sink as one event."""
         if self._inbox:
-            frames, self._inbox = self._inbox, []
-            self._emit(FramesReceived(self, frames))
+            event = FramesReceived(self, self._inbox)
+            self._inbox = []
+            if self._sink is None:
+                self._unseen.append(event)
+            else:
+                self._sink(event)
 
     def end_by_peer(self, reason: CloseReason) -> None:
         """End the link because the peer, or the connection, ended it."""
@@ -162,11 +179,11 @@ class FramedLink(Link):
             self._emit(LinkClosed(self, reason))
 
     def violate(self, error: RemoteError) -> None:
-        """End the link because the peer broke a rule: tell it so, and tell the sink."""
+        """End the link because the peer broke a rule; it and the sink are notified."""
         self.disconnect(CloseReason(error.close_code, str(error)))
 
     def disconnect(self, reason: CloseReason) -> None:
-        """End the link over its owner's head: tell the peer, and unlike `close` the sink too."""
+        """End the link over its owner's head: notify the peer, and unlike `close` the sink too."""
         if self._state is not LinkState.CLOSED:
             self._send_control(CloseFrame(reason))
             self.end_by_peer(reason)
@@ -178,7 +195,7 @@ class FramedLink(Link):
         """React to the acceptor's no; for the opening side's endpoint."""
 
     def emit_drained(self) -> None:
-        """Tell the sink that there is room to write again."""
+        """Notify the sink that there is room to write again."""
         if self._state is LinkState.OPEN:
             self._emit(LinkDrained(self))
 

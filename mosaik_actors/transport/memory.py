@@ -507,7 +507,7 @@ class MemoryEndpoint(EndpointBase):
         return list(self._connections)
 
     def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
-        """End the connection to a peer with `reason`; the peer is told."""
+        """End the connection to a peer with `reason`; the peer is notified."""
         if connection := self._connections.get(peer_id):
             connection.tell_end(reason)
             connection.end(reason)
@@ -538,7 +538,7 @@ class MemoryEndpoint(EndpointBase):
             connection.recheck()
 
     def forget(self, connection: _Connection, reason: CloseReason) -> None:
-        """Drop a connection that ended and tell the listeners."""
+        """Drop a connection that ended and notify the listeners."""
         if self._connections.get(connection.remote_id) is connection:
             del self._connections[connection.remote_id]
             self.notify(PeerDisconnected(connection.remote_id, reason))

@@ -79,6 +79,26 @@ class BatchingPort(Protocol):
         """
 
 
+@runtime_checkable
+class MovingPort(Protocol):
+    """A port whose addresses may change."""
+
+    @property
+    def family(self) -> int:
+        """As `DatagramPort.family`."""
+
+    @property
+    def addrs(self) -> list[SocketAddr]:
+        """Where others could reach it when somebody looked last."""
+
+    @property
+    def is_on_all_interfaces(self) -> bool:
+        """Whether its addresses are those of the machine, which come and go."""
+
+    def look_anew(self) -> bool:
+        """Look where others can reach it by now; return whether that has changed."""
+
+
 class UdpPort:
     """A bound UDP socket. Made by `bind_udp`."""
 

@@ -3,18 +3,33 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
-from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig, TransportError
+from mosaik_actors import (
+    EdDsaSigningKey,
+    Jwt,
+    JwtTicketBuilder,
+    Network,
+    NetworkId,
+    RelayConfig,
+    SecretKey,
+    TransportConfig,
+    TransportError,
+)
 from mosaik_actors.environment import Machine
-from mosaik_actors.handles import relaying
-from mosaik_actors.handles.relaying import start_relay
+from mosaik_actors.handles.relaying import start_relay, starting, use_relays
+from mosaik_actors.tickets.requirement import Validators
 from mosaik_actors.transport.address import format_socket_addr
+from mosaik_actors.transport.close import SHUTDOWN
+from mosaik_actors.transport.interface import Endpoint, Link
 from mosaik_actors.transport.relay.config import RelayLimits
+from mosaik_actors.transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from mosaik_actors.transport.relay.server import RelayServer
+from tests.unit.transport.endpoints import Inbox
 from tests.waiting import until
 
 ONLY_RELAY = TransportConfig(carriers=("relay",))
@@ -32,10 +47,13 @@ async def relay(
     secrets: Sequence[bytes] = (),
     limits: RelayLimits | None = None,
     host: str = "127.0.0.1",
+    require_ticket: Validators = (),
 ) -> AsyncIterator[RelayServer]:
     key = SecretKey.from_seed("relay")
     bind = [(host, port)]
-    server = await start_relay(Machine(), key, bind, limits=limits, secrets=secrets)
+    server = await start_relay(
+        Machine(), key, bind, limits=limits, secrets=secrets, require_ticket=require_ticket
+    )
     try:
         yield server
     finally:
@@ -87,12 +105,12 @@ async def test_two_nodes_that_reach_only_a_relay_exchange_items_and_survive_its_
         await until(lambda: a.peer_id not in b.discovery.catalog())
 
 
-@pytest.mark.parametrize("carrier", relaying.RELAY_CARRIERS)
+@pytest.mark.parametrize("carrier", starting.RELAY_CARRIERS)
 async def test_a_relay_is_reached_over_tcp_and_over_udp(
     carrier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with relay() as server:
-        monkeypatch.setattr(relaying, "RELAY_CARRIERS", (carrier,))
+        monkeypatch.setattr(starting, "RELAY_CARRIERS", (carrier,))
         async with (
             node("a", server) as a,
             node("b", server, bootstrap=str(a.peer_id)) as b,
@@ -113,6 +131,36 @@ async def test_a_relay_with_a_secret_serves_nobody_without() -> None:
             await until(lambda: c.peer_id in a.discovery.catalog())
             assert b.peer_id not in a.discovery.catalog()
             assert server.peer_count == 2
+
+
+async def test_a_relay_with_tickets_serves_who_shows_one_and_no_longer_than_it_holds() -> None:
+    """A node shows relays those of its own tickets that are of the classes it names."""
+    issuer = EdDsaSigningKey.generate()
+    async with relay(require_ticket=Jwt(issuer.verifying_key, issuers=["acme"])) as server:
+        shows = RelayConfig(relays=(server.addr,), tickets=(Jwt.class_id,))
+        hides = RelayConfig(relays=(server.addr,), wait=0.2)
+        builder = JwtTicketBuilder(issuer, issuer="acme", expires_in=600)
+        async with (
+            node("a", None, relay=shows) as a,
+            node("b", None, relay=shows, bootstrap=str(a.peer_id)) as b,
+            node("c", None, relay=hides, bootstrap=str(a.peer_id)) as c,
+        ):
+            for one in (a, b, c):
+                one.discovery.keep_ticket(builder)
+            await until(lambda: b.peer_id in a.discovery.catalog())
+            assert c.peer_id not in a.discovery.catalog()
+            assert server.peer_count == 2
+            # A newer one in its place changes nothing; without any it is not served any more.
+            b.discovery.replace_ticket(builder.build(b.peer_id))
+            await exchange(a, b, count=20)
+            assert server.counters.tickets_expired == 0
+            b.discovery.remove_tickets_of(Jwt.class_id)
+            await until(lambda: server.peer_count == 1)
+            assert server.counters.tickets_expired == 1
+            b.discovery.add_ticket(builder.build(b.peer_id))
+            await until(lambda: server.peer_count == 2)
+            await exchange(b, a, count=20)
+        assert server.counters.tickets_refused >= 1
 
 
 async def test_a_ban_holds_through_the_relay() -> None:
@@ -137,6 +185,61 @@ async def test_a_direct_way_is_preferred() -> None:
     ):
         await until(lambda: b.peer_id in a.discovery.catalog())
         assert a.node.endpoint.carrier(b.peer_id) == "quic"
+
+
+async def test_pairs_share_a_relay_beside_many_that_are_silent() -> None:
+    """`python -m benchmarks relay` measures it with 50 pairs and 500 silent peers."""
+    silent, pairs, sent_bytes = 24, 3, 1 << 20
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(relay())
+        for number in range(silent):
+            peer = await open_endpoint(stack, RELAY_NETWORK, f"silent {number}", ("tcp",))
+            await peer.open_link(server.addr, PROTOCOL)
+        inboxes: list[Inbox] = []
+        links = []
+        for number in range(pairs):
+            a, b = [
+                await relayed_endpoint(stack, server, f"{side} {number}") for side in ("from", "to")
+            ]
+            b.serve("load", partial(accept_into, inboxes))
+            a.vouch([b.addr])
+            links.append(await a.open_link(b.addr, "load"))
+        for link in links:
+            link.write_many([bytes(64 * 1024)] * (sent_bytes // (64 * 1024)))
+        for inbox in inboxes:
+            await inbox.until(partial(has_all, inbox, sent_bytes))
+        counters = server.counters
+        assert server.peer_count == silent + 2 * pairs
+        # In large datagrams, whoever carries the link: what it costs goes by their number.
+        assert counters.bytes_forwarded > pairs * sent_bytes
+        assert counters.datagrams_forwarded < counters.bytes_forwarded / 8000
+        assert counters.dropped_full == counters.peers_refused == counters.violations == 0
+
+
+def has_all(inbox: Inbox, sent_bytes: int) -> bool:
+    return sum(map(len, inbox.frames)) == sent_bytes
+
+
+def accept_into(inboxes: list[Inbox], link: Link) -> None:
+    inboxes.append(Inbox(link))
+    link.accept()
+
+
+async def open_endpoint(
+    stack: AsyncExitStack, network: NetworkId, name: str, carriers: tuple[str, ...]
+) -> Endpoint:
+    key, config = SecretKey.from_seed(name), TransportConfig(carriers=carriers)
+    endpoint = await Machine().open_endpoint(network, key, [("127.0.0.1", 0)], config, ())
+    stack.push_async_callback(endpoint.close, SHUTDOWN)
+    return endpoint
+
+
+async def relayed_endpoint(stack: AsyncExitStack, server: RelayServer, name: str) -> Endpoint:
+    endpoint = await open_endpoint(stack, NetworkId("load"), name, ("relay",))
+    key, config = SecretKey.from_seed(name), RelayConfig(relays=(server.addr,))
+    client = await use_relays(Machine(), endpoint, key, [("127.0.0.1", 0)], config)
+    stack.push_async_callback(client.close)
+    return endpoint
 
 
 @pytest.mark.parametrize(("engine", "host"), [("aioquic", "::1"), ("qh3", "127.0.0.1")])

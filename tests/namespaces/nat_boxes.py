@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import selectors
+import signal
 import struct
 import subprocess
 import sys
@@ -44,6 +45,8 @@ class Box:
         outside_host: Its address in the public namespace.
         inside_host: The machine's.
         has_udp: Whether it lets UDP through.
+        has_tcp: Whether it lets TCP through. When this process gets SIGUSR1, each box lets
+            through what it did not, and no longer what it did.
     """
 
     inside: str
@@ -51,6 +54,7 @@ class Box:
     outside_host: str
     inside_host: str
     has_udp: bool = True
+    has_tcp: bool = True
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,12 @@ class NatBox:
     def __init__(self, box: Box, inside_fd: int, outside_fd: int) -> None:
         self.inside_fd = inside_fd
         self.outside_fd = outside_fd
-        self._nats = {TCP: Nat(box.kind, box.outside_host)}
-        if box.has_udp:
-            self._nats[UDP] = Nat(box.kind, box.outside_host)
+        self._nats = {kind: Nat(box.kind, box.outside_host) for kind in (TCP, UDP)}
+        self._passes = {TCP: box.has_tcp, UDP: box.has_udp}
+
+    def swap(self) -> None:
+        """Let through what was dropped, and drop what was let through."""
+        self._passes = {kind: not passes for kind, passes in self._passes.items()}
 
     def move(self, fd: int) -> None:
         """Take packets from one side to the other."""
@@ -127,7 +134,7 @@ class NatBox:
             return False
         head_bytes = (packet[0] & 15) * 4
         nat = self._nats.get(packet[9])
-        if nat is None or len(packet) < head_bytes + 8:
+        if nat is None or not self._passes[packet[9]] or len(packet) < head_bytes + 8:
             return False
         source = _read(packet, 12, head_bytes)
         remote = _read(packet, 16, head_bytes + 2)
@@ -175,6 +182,13 @@ def main() -> None:
     """Set the devices up, and move packets until killed."""
     world = World.decode(sys.argv[1])
     selector = selectors.DefaultSelector()
+    boxes: list[NatBox] = []
+
+    def swap(*_: object) -> None:
+        for one in boxes:
+            one.swap()
+
+    signal.signal(signal.SIGUSR1, swap)
     for number, box in enumerate(world.boxes):
         enter(box.inside)
         inside_fd = open_tun("lan")
@@ -186,7 +200,7 @@ def main() -> None:
         outside_fd = open_tun(f"nat{number}")
         ip("link", "set", f"nat{number}", "up")
         ip("route", "add", f"{box.outside_host}/32", "dev", f"nat{number}")
-        one = NatBox(box, inside_fd, outside_fd)
+        boxes.append(one := NatBox(box, inside_fd, outside_fd))
         for fd in (inside_fd, outside_fd):
             selector.register(fd, selectors.EVENT_READ, one)
     enter(world.public)

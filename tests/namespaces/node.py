@@ -1,8 +1,9 @@
 """One node of `test_nats`, in a process of its own: ``python -m tests.namespaces.node NAME ...``.
 
 It sends numbered items to the other one and takes those of the other, and says in a line of
-JSON what carries the connection and how many came, whenever the former changes and with every
-twentieth item. It fails if one is missing or out of order.
+JSON what carries the connection, how many came, and for how many seconds none came at most
+since it last said so, whenever the former changes and with every twentieth item. It fails if one
+is missing or out of order.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -78,17 +80,22 @@ async def run(options: argparse.Namespace) -> None:
         endpoint, carrier = net.node.endpoint, None
         async with asyncio.timeout(options.timeout):
             expected = 0
+            came_at, pause_s = None, 0.0
             for number in range(1_000_000):
                 item = await consumer.recv()
                 is_next = item.number >= expected if options.gaps else item.number == expected
                 assert is_next, f"got item {item.number}, expected {expected}"
                 expected = item.number + 1
+                now_s = time.monotonic()
+                pause_s = max(pause_s, now_s - (came_at or now_s))
+                came_at = now_s
                 peers = endpoint.connected_peers()
                 if not peers:
                     continue
                 if (now := endpoint.carrier(peers[0])) != carrier or number % 20 == 0:
                     carrier = now
-                    say(carrier=carrier, got=number + 1)
+                    say(carrier=carrier, got=number + 1, pause_s=pause_s)
+                    pause_s = 0.0
         sending.cancel()
         watching.cancel()
 

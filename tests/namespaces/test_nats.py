@@ -11,29 +11,63 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from itertools import combinations_with_replacement
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mosaik_actors.testing import TIME_FACTOR
+from mosaik_actors.testing.nat import NatKind
+from tests import nat_pairs
 from tests.e2e.command import EXECUTABLE
 
 from .nat_boxes import Box, World
 
 RELAY_HOST, PUBLIC_HOST = "203.0.113.1", "203.0.113.2"  # RFC 5737: for documentation
-KINDS = (None, "full_cone", "restricted", "port_restricted", "symmetric")
-ALL_PAIRS = list(combinations_with_replacement(KINDS, 2))
+HAS_ALL = bool(os.environ.get("MOSAIK_ALL_NATS"))
 FEW_PAIRS = [
     ("port_restricted", "port_restricted"),
     ("port_restricted", "symmetric"),
 ]
-PAIRS = ALL_PAIRS if os.environ.get("MOSAIK_ALL_NATS") else FEW_PAIRS
+PAIRS = nat_pairs.PAIRS if HAS_ALL else FEW_PAIRS
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two nodes, of which the first one moves.
+
+    Attributes:
+        carrier: What carries their connection, before and afterwards.
+        nats: What they are behind.
+        has_relay: Whether they meet at a relay.
+        has_udp: Whether their NATs let UDP through.
+        may_lose: Whether items may be lost, as a connection is made anew.
+    """
+
+    carrier: str
+    nats: tuple[NatKind | None, NatKind | None]
+    has_relay: bool = False
+    has_udp: bool = True
+    may_lose: bool = False
+
+
+ALL_MOVES = {
+    "quic": Pair("quic", ("full_cone", None)),
+    "tcp": Pair("tcp", ("full_cone", None), may_lose=True),
+    "direct path": Pair("quic", ("port_restricted", "port_restricted"), has_relay=True),
+    "relay over tcp": Pair("relay", ("symmetric", "symmetric"), has_relay=True, has_udp=False),
+}
+FEW_MOVES = ("quic", "tcp")
+MOVES = tuple(ALL_MOVES) if HAS_ALL else FEW_MOVES
+PAUSE_ITEMS = 40
+PAUSE_S_MAX = 2.0 * TIME_FACTOR  # one second, and what two busy processors add
+WRITES = 40  # a few seconds of them
 ITEMS_WHILE_RELAYED = 100  # five seconds: probing has long been given up by then
 
 
@@ -71,10 +105,21 @@ def namespace() -> Iterator[str]:
 
 
 class Process:
-    """A process in a namespace, whose lines are read one by one."""
+    """A process in a namespace, whose lines are read one by one.
+
+    Attributes:
+        where: Where its peers are, as it said last.
+        carrier: What carries its connection, as it said last.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.where = ""
+        self.carrier = ""
         self._process = process
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     async def line(self) -> str:
         """Return the next line; the end of the process is a failure."""
@@ -88,8 +133,22 @@ class Process:
         """Return the next line that says something of `key`."""
         while True:
             line = await self.line()
-            if line.startswith("{") and key in (said := json.loads(line)):
-                return dict(said)
+            if not line.startswith("{"):
+                continue
+            said = dict(json.loads(line))
+            self.where = str(said.get("where", self.where))
+            self.carrier = said.get("carrier", self.carrier)
+            if key in said:
+                return said
+
+    async def longest_pause(self, count: int) -> float:
+        """Wait for so many items; return for how many seconds none came."""
+        first = said = await self.says("got")
+        pause_s = float(first["pause_s"])
+        while said["got"] < first["got"] + count:
+            said = await self.says("got")
+            pause_s = max(pause_s, said["pause_s"])
+        return pause_s
 
     async def until_carried_by(self, *carriers: str) -> int:
         """Wait until the connection is carried so; return how many items have come."""
@@ -113,22 +172,26 @@ class Internet:
         self._public = stack.enter_context(namespace())
         self._boxes: list[Box] = []
 
-    def machine(self, kind: Any, *, has_udp: bool = True) -> str:
+    def machine(self, kind: Any, *, has_udp: bool = True, has_tcp: bool = True) -> str:
         """Return the namespace of a new machine behind a NAT, or of the public ones."""
         if kind is None:
             return self._public
         number = len(self._boxes)
         inside = self._stack.enter_context(namespace())
         self._boxes.append(
-            Box(inside, kind, f"203.0.113.{11 + number}", f"10.0.{number}.2", has_udp)
+            Box(inside, kind, f"203.0.113.{11 + number}", f"10.0.{number}.2", has_udp, has_tcp)
         )
         return inside
 
     async def connect(self) -> None:
         """Join all that there is."""
         world = World(self._public, (RELAY_HOST, PUBLIC_HOST), tuple(self._boxes))
-        boxes = await self._start("-m", "tests.namespaces.nat_boxes", world.encode())
-        assert await boxes.line() == "ready"
+        self._nats = await self._start("-m", "tests.namespaces.nat_boxes", world.encode())
+        assert await self._nats.line() == "ready"
+
+    def swap(self) -> None:
+        """Have the NATs drop what they let through, and let through what they dropped."""
+        self._nats.signal(signal.SIGUSR1)
 
     def change(self, machine: str, *arguments: str) -> None:
         """Have ip(8) change something on a machine."""
@@ -151,6 +214,13 @@ class Internet:
         given = [text for pair in pairs for text in pair if text]
         bind = ["--bind", f"{PUBLIC_HOST}:0"] if machine == self._public else []
         return await self._start("-m", "tests.namespaces.node", name, *bind, *given, inside=machine)
+
+    async def member(self, name: str, machine: str, bootstrap: str = "") -> Process:
+        """Start a member of the group on a machine."""
+        host = PUBLIC_HOST if machine == self._public else "0.0.0.0"
+        return await self._start(
+            "-m", "tests.namespaces.member", name, host, bootstrap, inside=machine
+        )
 
     async def _start(self, *arguments: str, inside: str | None = None) -> Process:
         enter = ["nsenter", f"--net={inside}"] if inside else []
@@ -178,15 +248,9 @@ async def internet(tmp_path: Path) -> AsyncIterator[Internet]:
         yield Internet(stack, tmp_path)
 
 
-def is_punchable(kinds: tuple[str | None, str | None]) -> bool:
-    """Return whether two nodes meet directly, as in the table of `docs/networking.md`."""
-    by_port = {"port_restricted", "symmetric"}
-    return "symmetric" not in kinds or not set(kinds) <= by_port
-
-
 @pytest.mark.parametrize("kinds", PAIRS, ids=str)
 async def test_pairs_behind_nats_are_direct_where_their_nats_allow_it(
-    internet: Internet, kinds: tuple[str | None, str | None]
+    internet: Internet, kinds: tuple[NatKind | None, NatKind | None]
 ) -> None:
     """Both send all the while: no item is lost or out of order while they move."""
     machines = [internet.machine(kind) for kind in kinds]
@@ -196,33 +260,39 @@ async def test_pairs_behind_nats_are_direct_where_their_nats_allow_it(
     peer = (await a.says("peer"))["peer"]
     b = await internet.node("b", machines[1], relay=relay, bootstrap=peer)
     for one in (a, b):
-        if is_punchable(kinds):
+        if nat_pairs.is_punchable(*kinds):
             await one.until_carried_by("quic", "tcp")
         else:
             assert await one.carrier_after(ITEMS_WHILE_RELAYED) == "relay"
 
 
-@pytest.mark.parametrize("carrier", ["quic", "tcp"])
-async def test_a_machine_that_gets_another_address_goes_on(
-    internet: Internet, carrier: str
-) -> None:
-    """Over QUIC without losing an item; over TCP by connecting anew. Others learn where it is."""
-    public, inside = internet.machine(None), internet.machine("full_cone")
+@pytest.mark.parametrize("name", MOVES)
+async def test_a_machine_that_gets_another_address_goes_on(internet: Internet, name: str) -> None:
+    """Within a second, and mostly without losing an item. Others learn where it is."""
+    pair = ALL_MOVES[name]
+    inside, other = [internet.machine(kind, has_udp=pair.has_udp) for kind in pair.nats]
     await internet.connect()
-    gaps = {"gaps": ""} if carrier == "tcp" else {}
-    a = await internet.node("a", public, carrier=carrier, **gaps)
+    options = {"gaps": ""} if pair.may_lose else {}
+    if pair.has_relay:
+        options["relay"] = await internet.relay()
+    else:
+        options["carrier"] = pair.carrier
+    a = await internet.node("a", other, **options)
     addr = (await a.says("addr"))["addr"]
-    b = await internet.node("b", inside, bootstrap=addr, carrier=carrier, **gaps)
+    bootstrap = addr.partition("@")[0] if pair.has_relay else addr
+    b = await internet.node("b", inside, bootstrap=bootstrap, **options)
     for one in (a, b):
-        assert await one.carrier_after(20) == carrier
+        await one.until_carried_by(pair.carrier)
+        assert await one.carrier_after(20) == pair.carrier
     for change in (("add", "10.1.0.77/24"), ("del", "10.0.0.2/24")):
         internet.change(inside, "addr", change[0], change[1], "dev", "lan")
     internet.change(inside, "route", "replace", "default", "dev", "lan")
-    while "10.1.0.77" not in str((await a.says("where"))["where"]):
-        pass
-    before = (await a.says("got"))["got"]
+    pauses = await asyncio.gather(a.longest_pause(PAUSE_ITEMS), b.longest_pause(PAUSE_ITEMS))
+    assert max(pauses) < PAUSE_S_MAX
+    while "10.1.0.77" not in a.where:
+        await a.says("where")
     for one in (a, b):
-        assert await one.carrier_after(before + 40) == carrier
+        assert one.carrier == pair.carrier
 
 
 async def test_a_network_that_drops_udp_needs_no_setting(internet: Internet) -> None:
@@ -245,3 +315,23 @@ async def test_two_networks_that_drop_udp_meet_at_a_relay(internet: Internet) ->
     b = await internet.node("b", machines[1], relay=relay, bootstrap=peer)
     for one in (a, b):
         assert await one.carrier_after(20) == "relay"
+
+
+async def test_udp_that_is_blocked_under_load_costs_no_more_than_a_connection(
+    internet: Internet,
+) -> None:
+    """The pair goes on over TCP, which was not to be had before; what was acknowledged is there."""
+    public, inside = internet.machine(None), internet.machine("full_cone", has_tcp=False)
+    await internet.connect()
+    a = await internet.member("a", public)
+    b = await internet.member("b", inside, (await a.says("addr"))["addr"])
+    async with asyncio.timeout(120 * TIME_FACTOR):
+        for one in (a, b):
+            while (said := await one.says("acknowledged"))["acknowledged"] < WRITES:
+                assert said["carrier"] in (None, "quic")
+        internet.swap()
+        for one, other in ((a, b), (b, a)):
+            while (said := await one.says("acknowledged"))["carrier"] != "tcp":
+                pass
+            while (await other.says("held"))["held"].get(said["name"], 0) < said["acknowledged"]:
+                pass

@@ -6,12 +6,20 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from mosaik_actors import NetworkId, PeerAddr, RelayConfig, SecretKey, TransportConfig
+from mosaik_actors import (
+    NetworkId,
+    PeerAddr,
+    RelayConfig,
+    SecretKey,
+    TransportConfig,
+    UniqueId,
+)
 from mosaik_actors.clock import LoopClock, Randomness
 from mosaik_actors.handles.relaying import start_relay, use_relays
 from mosaik_actors.testing import NetworkConditions, SimNetwork, Trace
 from mosaik_actors.testing.loop import SimLoop
 from mosaik_actors.testing.nat import NatKind
+from mosaik_actors.tickets.requirement import Validators
 from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.endpoint import QuicEndpoint
@@ -25,13 +33,20 @@ from tests.unit.transport.endpoints import Inbox
 USUAL = NetworkConditions(latency=0.02)
 
 
+class WorldClock(LoopClock):
+    """The wall clock, too, shows the time of the simulation."""
+
+    def wall(self) -> float:
+        return self.monotonic()
+
+
 class Place:
     """A machine in the simulation: an `Environment`."""
 
     has_machine = False
 
     def __init__(self, network: SimNetwork, name: str, address: str, nat: NatKind | None) -> None:
-        self.clock = LoopClock(asyncio.get_running_loop())
+        self.clock = WorldClock(asyncio.get_running_loop())
         self.randomness = Randomness(name.encode())
         self._at = (name, address)
         self._network = network
@@ -67,14 +82,20 @@ class World:
         self.clients: dict[Endpoint, RelayClient] = {}
 
     async def relay(
-        self, run: int = 1, limits: RelayLimits | None = None, number: int = 1
+        self,
+        run: int = 1,
+        limits: RelayLimits | None = None,
+        number: int = 1,
+        require_ticket: Validators = (),
     ) -> RelayServer:
         """Start a relay, the same one in each run."""
         name, address = f"relay {number}", f"203.0.113.{number}"
         place = Place(self.network, name, address, None)
         place.randomness = Randomness(f"{name} {run}".encode())
         key = SecretKey.from_seed(name)
-        server = await start_relay(place, key, [(address, 4433)], limits=limits)
+        server = await start_relay(
+            place, key, [(address, 4433)], limits=limits, require_ticket=require_ticket
+        )
         self.stack.push_async_callback(server.close)
         return server
 
@@ -84,6 +105,7 @@ class World:
         relay: PeerAddr | tuple[PeerAddr, ...] | None,
         nat: NatKind | None,
         run: int = 1,
+        tickets: tuple[UniqueId, ...] = (),
     ) -> QuicEndpoint:
         key = SecretKey.from_seed(name)
         place = Place(self.network, name, f"10.0.0.{len(self.endpoints) + 1}", nat)
@@ -93,7 +115,7 @@ class World:
         assert isinstance(endpoint, QuicEndpoint)
         if relay is not None:
             relays = (relay,) if isinstance(relay, PeerAddr) else relay
-            config = RelayConfig(relays=relays)
+            config = RelayConfig(relays=relays, tickets=tickets)
             client = await use_relays(place, endpoint, key, [], config)
             self.clients[endpoint] = client
             self.stack.push_async_callback(client.close)

@@ -23,8 +23,7 @@ FULL = CloseReason(CloseCode.TOO_MANY_LINKS, "4096 links are open, at most 4096"
 
 
 def endpoint_of(node: SimNode) -> Endpoint:
-    assert node.net._node is not None
-    return node.net._node.endpoint
+    return node.net.node.endpoint
 
 
 async def serving(cluster: Cluster, node: SimNode) -> MemoryEndpoint:

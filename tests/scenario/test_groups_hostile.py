@@ -56,7 +56,7 @@ async def test_history_begun_anew_in_the_same_run_is_another_one(cluster: Cluste
 async def test_members_that_have_left_leave_nothing_behind(cluster: Cluster) -> None:
     other = join(cluster.nodes[1])
     await other.when().online()
-    node = cluster.nodes[0].net._node
+    node = cluster.nodes[0].net.node
     assert node is not None
     system = node.system
     assert not list(cluster.nodes[0].net.groups)

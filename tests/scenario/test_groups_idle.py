@@ -39,7 +39,7 @@ def raft_of(group: Group) -> object:
 def is_quiesced(members: Sequence[Group]) -> bool:
     """Return whether the leader needs no heartbeats, and the others none of it."""
     return sum(raft_of(group).is_quiesced for group in members) == 1 and all(  # type: ignore[attr-defined]
-        group.is_leader or raft_of(group).liveness is not None  # type: ignore[attr-defined]
+        group.is_leader or raft_of(group).role.liveness is not None  # type: ignore[attr-defined]
         for group in members
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from itertools import product
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -18,26 +19,24 @@ from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.interface import LinkRefused
 from mosaik_actors.transport.paths.candidates import PathOffer
 from mosaik_actors.transport.paths.driver import PROTOCOL as PATHS
+from tests.nat_pairs import KINDS, PAIRS, WORDS, is_punchable
 from tests.scenario.relayed_world import World, accept_into, raw_peer, until
 from tests.unit.transport.endpoints import Inbox
 
-KINDS: tuple[NatKind | None, ...] = (
-    None,
-    "full_cone",
-    "restricted",
-    "port_restricted",
-    "symmetric",
-)
+DOCS = Path(__file__).parents[2] / "docs" / "networking.md"
 
 
-def is_punchable(one: NatKind | None, other: NatKind | None) -> bool:
-    """Return whether two nodes meet directly: each has to know where the other will answer.
-
-    A symmetric NAT shows every destination another port, so what the relay has seen says
-    nothing to a NAT that lets in only ports that were sent to (RFC 5128 section 3.3).
-    """
-    by_port = {"port_restricted", "symmetric"}
-    return "symmetric" not in (one, other) or not {one, other} <= by_port
+def test_the_table_in_the_docs_is_what_the_tests_assert() -> None:
+    """Both columns: `tests/namespaces` asserts the same of processes behind NATs."""
+    text = DOCS.read_text().partition("| NATs of the two |")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split("|") for line in text.splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        [
+            f"{WORDS[one]} with {WORDS[other]}",
+            *2 * ["direct" if is_punchable(one, other) else "relay"],
+        ]
+        for one, other in PAIRS
+    ]
 
 
 @pytest.mark.parametrize(("kind_a", "kind_b"), list(product(KINDS, KINDS)))
@@ -92,6 +91,7 @@ def test_a_direct_path_that_dies_and_comes_back_costs_no_frame(loss: float) -> N
             inboxes: list[Inbox] = []
             accept_into(b, inboxes)
             link = await a.open_link(b.addr, "chat", timeout=10.0)
+            assert link.carrier == inboxes[0].link.carrier == "relay"
             sent: list[bytes] = []
 
             async def write() -> None:
@@ -102,11 +102,13 @@ def test_a_direct_path_that_dies_and_comes_back_costs_no_frame(loss: float) -> N
 
             writing = asyncio.create_task(write())
             await until(lambda: a.carrier(b.peer_id) == b.carrier(a.peer_id) == "quic", 3)
+            assert link.carrier == inboxes[0].link.carrier == "quic"
             # Direct datagrams vanish in both directions; those to the relay do not.
             for one, other in ((a, b), (b, a)):
                 cut = NetworkConditions(latency=0.02, loss=0.999_999)
                 world.network.set_conditions(cut, one.peer_id, other.peer_id)
             await until(lambda: a.carrier(b.peer_id) == b.carrier(a.peer_id) == "relay", 6)
+            assert link.carrier == inboxes[0].link.carrier == "relay"
             got = len(inboxes[0].frames)
             await until(lambda: len(inboxes[0].frames) > got + 10, 10)
             world.network.set_conditions(paths)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
-from mosaik_actors import PeerAddr, SecretKey
+from mosaik_actors import Expiration, PeerAddr, RelayConfig, SecretKey, Ticket, unique_id
+from mosaik_actors.handles.relaying import show_tickets
 from mosaik_actors.testing import NetworkConditions
 from mosaik_actors.testing.scenario import simulate
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.interface import Endpoint, LinkRefused
 from mosaik_actors.transport.relay.config import RelayLimits
 from mosaik_actors.transport.relay.frames import PROTOCOL
-from tests.scenario.relayed_world import World, accept_into, raw_peer
+from tests.scenario.relayed_world import World, accept_into, raw_peer, until
 from tests.unit.transport.endpoints import Inbox, quic_connections
+
+OTHER = Ticket(unique_id("of another class"), b"not for relays")
 
 
 def test_without_a_relay_two_nodes_behind_nats_do_not_meet() -> None:
@@ -125,6 +129,66 @@ def test_a_relay_moves_no_direct_connection_to_itself() -> None:
             assert connection.carrier == "quic"
             link.write(b"hello")
             await inboxes[0].until(lambda: inboxes[0].frames == [b"hello"])
+
+    simulate(main())
+
+
+class Until:
+    """Accepts a number: until that moment."""
+
+    class_id = unique_id("test.until")
+    signature = class_id
+
+    def validate(self, data: bytes, peer: Any) -> Expiration:
+        return Expiration.at(float(data))
+
+
+def test_a_link_goes_on_through_a_relay_that_requires_tickets_while_they_are_renewed() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            world = World(stack)
+            server = await world.relay(require_ticket=Until())
+            a, b = [
+                await world.node(name, server.addr, "symmetric", tickets=(Until.class_id,))
+                for name in ("a", "b")
+            ]
+            assert loop.time() < 2  # a node that can show none yet starts all the same
+            config = RelayConfig(relays=(server.addr,), tickets=(Until.class_id,))
+
+            def show(endpoint: Endpoint, *ends: float) -> None:
+                tickets = [Ticket(Until.class_id, str(end).encode()) for end in ends]
+                show_tickets(world.clients[endpoint], config, [*tickets, OTHER])
+
+            # 1. Both show a ticket, and meet at once.
+            show(a, 1e9)
+            show(b, loop.time() + 60)
+            inboxes: list[Inbox] = []
+            accept_into(b, inboxes)
+            await until(lambda: server.peer_count == 2, seconds=1)
+            link = await a.open_link(b.addr, "chat", timeout=10.0)
+            link.write(b"1")
+            # 2. One shows a newer ticket in time: nobody notices.
+            await asyncio.sleep(50)
+            ends_at = loop.time() + 60
+            show(b, ends_at)
+            await asyncio.sleep(20)
+            link.write(b"2")
+            await inboxes[0].until(lambda: inboxes[0].frames == [b"1", b"2"])
+            assert (server.counters.peers_accepted, server.counters.tickets_expired) == (2, 0)
+            # 3. That one expires: its place is gone at that moment.
+            await asyncio.sleep(ends_at - loop.time() - 0.1)
+            assert server.peer_count == 2
+            await asyncio.sleep(0.2)
+            assert (server.peer_count, server.counters.tickets_expired) == (1, 1)
+            # 4. With the next one it is back within the idle timeout, and so is the link.
+            link.write(b"3")
+            await asyncio.sleep(5)
+            assert server.peer_count == 1
+            show(b, 1e9)
+            await until(lambda: server.peer_count == 2, seconds=1)
+            await inboxes[0].until(lambda: inboxes[0].frames == [b"1", b"2", b"3"])
+            assert link.is_open
 
     simulate(main())
 

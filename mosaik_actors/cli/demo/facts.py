@@ -1,6 +1,6 @@
 """What was observed during a run of the demo, and nothing that was merely planned.
 
-`Facts` is a pure record: whoever watches the run tells it what happened, with
+`Facts` is a pure record: whoever watches the run records what happened in it, with
 the moment; the display and the checks read it. All moments are `time.monotonic`
 in seconds, which the machine's processes share.
 
@@ -33,7 +33,7 @@ PEER_DIGITS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling. `tone` is "good", "bad" or "plain"."""
+    """Something worth showing. `tone` is "good", "bad" or "plain"."""
 
     at: float
     text: str

@@ -57,7 +57,7 @@ async def stream_readings(net: Network, name: str, kind: str, latest: Latest) ->
 
 
 class NodeWatcher:
-    """Follows the catalog of a node and tells about the node itself."""
+    """Follows the catalog of a node and publishes what the node itself is doing."""
 
     def __init__(self, net: Network, name: str, latest: Latest) -> None:
         self._net = net

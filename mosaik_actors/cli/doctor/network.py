@@ -17,6 +17,7 @@ DRIFT_WARN_S: Final = 1.0
 RELAY_SLOW_S: Final = 0.3
 DATAGRAM_BYTES_SMALL: Final = 1200
 _LISTED_MAX: Final = 6
+_CARRIERS: Final = {"quic": "UDP", "tcp": "TLS over TCP"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,21 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class RelayReached:
-    """A relay that was dialled; `error` is empty if it gave this node a place."""
+    """A relay that was dialled over one carrier alone.
+
+    Attributes:
+        addr: Which one.
+        carrier: How: ``quic``, over UDP, or ``tcp``.
+        rtt_s: The round trip, if it answered.
+        error: Why it was not reached; empty if it gave this node a place.
+        wants_ticket: Whether it was reached, and serves only nodes with a ticket.
+    """
 
     addr: str
+    carrier: str
     rtt_s: float | None = None
-    carrier: str = ""
     error: str = ""
+    wants_ticket: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,23 @@ class DhtReached:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayAsked:
+    """What the gateway said when it was asked to map a port.
+
+    Attributes:
+        external: Where that port was reached from outside; None where it did not map.
+        method: By which protocol.
+        error: Why it did not.
+        took_s: How long that took.
+    """
+
+    external: SocketAddr | None
+    method: str
+    error: str
+    took_s: float
+
+
 def judge_peers(met: Met) -> Finding:
     """Judge whether anybody is there, and what carries the connections."""
     check = "peers"
@@ -127,22 +154,43 @@ def judge_relays(relays: Sequence[RelayReached]) -> Finding:
     """Judge whether the relays take this node. One that does is enough."""
     if not relays:
         return skip("relay", "none was named (--relay)")
-    bad = [one for one in relays if one.error]
-    if bad:
-        found = "; ".join(f"{one.addr}: {one.error}" for one in bad)
+    ways: dict[str, list[RelayReached]] = {}
+    for one in relays:
+        ways.setdefault(one.addr, []).append(one)
+    lost = [addr for addr, tried in ways.items() if all(one.error for one in tried)]
+    if lost:
+        found = "; ".join(f"{addr}: {_list_errors(ways[addr])}" for addr in lost)
         advice = (
-            "check that it runs, its address and --relay-secret-file; where UDP to it is blocked, "
-            "open the port"
+            "check that it runs, its address and --relay-secret-file; where this network blocks "
+            "all ports but the usual ones, run it at port 443 (--bind 0.0.0.0:443)"
         )
-        judge = fail if len(bad) == len(relays) else warn
+        judge = fail if len(lost) == len(ways) else warn
         return judge("relay", found, advice)
+    if halves := [addr for addr, tried in ways.items() if any(one.error for one in tried)]:
+        tried = ways[halves[0]]
+        over = " and ".join(_CARRIERS[one.carrier] for one in tried if not one.error)
+        found = f"{halves[0]} is reached over {over} alone; {_list_errors(tried)}"
+        has_udp = not any(one.error and one.carrier == "quic" for one in tried)
+        advice = (
+            "nodes use it over UDP; one in a network that blocks UDP needs TCP at the same port"
+            if has_udp
+            else "nodes use it over TCP; for direct paths past it let UDP to its port through"
+        )
+        return warn("relay", found, advice)
     rtts = [one.rtt_s for one in relays if one.rtt_s is not None]
-    found = f"{len(relays)} reached over {', '.join(sorted({one.carrier for one in relays}))}"
+    carriers = dict.fromkeys(_CARRIERS[one.carrier] for one in relays)
+    found = f"{len(ways)} reached over {' and '.join(carriers)}"
+    if any(one.wants_ticket for one in relays):
+        found += ", with a ticket only"
     if rtts:
         found += f", the nearest in {min(rtts) * 1000:.1f} ms"
         if min(rtts) > RELAY_SLOW_S:
             return warn("relay", found, "run a relay that is nearer")
     return ok("relay", found)
+
+
+def _list_errors(tried: Sequence[RelayReached]) -> str:
+    return ", ".join(f"over {_CARRIERS[one.carrier]}: {one.error}" for one in tried if one.error)
 
 
 def judge_clocks(readings: Sequence[ClockReading], drift_max_s: float) -> Finding:
@@ -204,6 +252,22 @@ def judge_nat(local: Sequence[SocketAddr], observed: Sequence[Observed]) -> Find
         return ok("nat", f"there is one, with one mapping for all (hole punching works): {told}")
     found = f"there is one, with another mapping for each remote address (symmetric): {told}"
     return warn("nat", found, "peers are met through a relay: name one, or forward a UDP port")
+
+
+def judge_mapping(asked: GatewayAsked | None) -> Finding:
+    """Judge whether the gateway maps ports."""
+    check = "port mapping"
+    if asked is None:
+        return skip(check, "not asked for (--port-mapping)")
+    if asked.external is not None:
+        found = f"mapped at {format_socket_addr(asked.external)} by {asked.method}, and given back"
+        return ok(check, found)
+    advice = (
+        "turn on PCP, NAT-PMP or UPnP at the router, or forward the port there by hand; direct "
+        "paths past a relay mostly need neither"
+    )
+    found = asked.error or f"no answer within {asked.took_s:.0f} s"
+    return warn(check, found, advice)
 
 
 def judge_dht(reached: DhtReached | None) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ...dht.config import DhtConfig, parse_host_port, require_dnspython
@@ -13,14 +14,15 @@ from ...environment import Machine
 from ...errors import ConfigError, MosaikError, TransportError
 from ...handles.arguments import default_bind
 from ...handles.dht_client import DhtClient
-from ...handles.relaying import relay_secrets
+from ...handles.relaying import RELAY_CARRIERS, relay_secrets
 from ...ids import SecretKey
 from ...metrics.wire import PROTOCOL as STATUS_PROTOCOL
 from ...transport.address import PeerAddr, format_socket_addr
-from ...transport.close import SHUTDOWN
+from ...transport.close import SHUTDOWN, CloseCode
 from ...transport.config import DATAGRAM_BYTES_MIN, TransportConfig
 from ...transport.endpoint import QuicEndpoint
 from ...transport.interface import Endpoint, LinkRefused
+from ...transport.mapping.driver import start_mapping
 from ...transport.relay.config import RelayConfig
 from ...transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from ...transport.sockets import family_of
@@ -30,6 +32,7 @@ from .network import (
     ClockReading,
     DatagramPath,
     DhtReached,
+    GatewayAsked,
     Met,
     Observed,
     RelayReached,
@@ -179,38 +182,77 @@ def read_observed(endpoint: Endpoint) -> list[Observed]:
 
 
 async def reach_relays(config: RelayConfig | None, wait_s: float) -> list[RelayReached]:
-    """Dial each relay, as a node that nobody knows, and take a place there for a moment."""
+    """Dial each relay in each way there is, as a node that nobody knows, for a moment."""
     if config is None:
         return []
-    environment = Machine()
-    endpoint = await environment.open_endpoint(
+    found = await asyncio.gather(*(_reach_over(one, config, wait_s) for one in RELAY_CARRIERS))
+    return [one for reached in found for one in reached]
+
+
+async def _reach_over(carrier: str, config: RelayConfig, wait_s: float) -> list[RelayReached]:
+    endpoint = await Machine().open_endpoint(
         RELAY_NETWORK,
-        SecretKey.generate(),
+        SecretKey.generate(),  # one has one place
         default_bind(list(config.relays), False),
-        TransportConfig(carriers=("quic",)),
+        TransportConfig(carriers=(carrier,)),
         relay_secrets(config),
     )
     try:
         endpoint.vouch(config.relays)
         return await asyncio.gather(
-            *(_reach_relay(endpoint, relay, wait_s) for relay in config.relays)
+            *(_reach_relay(endpoint, carrier, relay, wait_s) for relay in config.relays)
         )
     finally:
         await endpoint.close(SHUTDOWN)
 
 
-async def _reach_relay(endpoint: Endpoint, relay: PeerAddr, wait_s: float) -> RelayReached:
+async def _reach_relay(
+    endpoint: Endpoint, carrier: str, relay: PeerAddr, wait_s: float
+) -> RelayReached:
     where = str(relay).partition("@")[2]
     try:
         async with asyncio.timeout(wait_s):
             link = await endpoint.open_link(relay, PROTOCOL)
     except TimeoutError:
-        return RelayReached(where, error=f"no answer within {wait_s:g} s")
+        return RelayReached(where, carrier, error=f"no answer within {wait_s:g} s")
+    except LinkRefused as refused:
+        if refused.reason.code == CloseCode.NO_TICKET:
+            rtt = endpoint.rtt(relay.peer_id)
+            return RelayReached(where, carrier, rtt_s=rtt, wants_ticket=True)
+        return RelayReached(where, carrier, error=str(refused))
     except TransportError as exc:
-        return RelayReached(where, error=str(exc))
-    reached = RelayReached(where, rtt_s=link.rtt, carrier=link.carrier)
+        return RelayReached(where, carrier, error=str(exc))
+    reached = RelayReached(where, carrier, rtt_s=link.rtt)
     link.close()
     return reached
+
+
+async def ask_gateway(config: TransportConfig, wait_s: float) -> GatewayAsked:
+    """Have the gateway map a port that is free here, and give it back."""
+    machine = Machine()
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("0.0.0.0", 0))
+        mapping = start_mapping(
+            config,
+            [(config.gateway[0] if config.gateway else "0.0.0.0", held.getsockname()[1])],
+            ["quic"],
+            machine.clock,
+            machine.randomness.branch("doctor"),
+        )
+        assert mapping is not None, "a mapping is wanted"
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    while True:
+                        await asyncio.sleep(_POLL_S)
+                        if mapping.is_settled:
+                            break
+            took_s = loop.time() - begun
+            return GatewayAsked(mapping.external, mapping.method, mapping.error, took_s)
+        finally:
+            await mapping.close()
 
 
 async def reach_dht(config: DhtConfig | None, wait_s: float) -> DhtReached | None:

@@ -44,7 +44,7 @@ class Advertisement:
         self._supersede_at = float("-inf")
         self._supersede_wait_s = 0.0
         self._was_ahead = False
-        self._newest_seen_s = float("-inf")
+        self._newest_seen_ms = 0
 
     def is_echo(self, signed: SignedPeerEntry) -> bool:
         """Return whether this is what we said ourselves, come back on other ways."""
@@ -52,7 +52,8 @@ class Advertisement:
 
     def receive_seen(self, version: EntryVersion) -> None:
         """Note that another peer wrote this version."""
-        self._newest_seen_s = max(self._newest_seen_s, version.update / 1000)
+        if version.update > self._newest_seen_ms:
+            self._newest_seen_ms = version.update
 
     def receive_other_self(self, signed: SignedPeerEntry, *, now: float) -> bool:
         """Answer an entry under the own id that this node did not write.
@@ -102,5 +103,5 @@ class Advertisement:
         new as what others wrote last.
         """
         written_s = max(self._local.entry.version) / 1000
-        is_ahead_of_others = written_s > self._newest_seen_s + self._drift_s
+        is_ahead_of_others = written_s > self._newest_seen_ms / 1000 + self._drift_s
         return written_s > now + self._drift_s and (self._was_ahead or is_ahead_of_others)

@@ -12,14 +12,14 @@ This module judges what comes in, and hands it to them in turn.
 
 A peer's signed entry goes through three states:
 
-    1. live: shown in snapshots, told to others.
+    1. live: shown in snapshots, sent to others.
     2. hidden: its last update is ``purge_after`` ago. It is no longer shown or
        told, and no longer accepted from others, so that it cannot come back
        from a peer that has not noticed yet. It is kept for one more
        ``purge_after``, for its version and its addresses.
     3. forgotten.
 
-A departure notice replaces the live entry, is told to others, and is forgotten
+A departure notice replaces the live entry, is sent to others, and is forgotten
 after ``purge_after``: by then nobody accepts what it replaced.
 
 A live peer that does not answer is shown as unreachable: see `reachability`.
@@ -58,7 +58,7 @@ from ..config import DiscoveryConfig
 from ..entry import ENTRY_BYTES_MAX, PeerEntry, SignedPeerEntry
 from ..info import PeerInfo
 from ..rtt import RttTable
-from ..view import CatalogEvent, CatalogSnapshot, CatalogView, DepartureReason
+from ..view import CatalogEvent, CatalogSnapshot, CatalogView, DepartureReason, Shown
 from .advertisement import Advertisement
 from .entry_store import EntryStore
 from .local import LocalEntry
@@ -111,7 +111,7 @@ class Catalog:
         )
         self._unsigned: dict[PeerId, PeerEntry] = {}
         self._rtts = RttTable()
-        self._view = CatalogView()
+        self._view = CatalogView(clock)
         self.reachability = Reachability(
             network_id=network_id,
             local=self.local,
@@ -154,7 +154,7 @@ class Catalog:
         return self._view.snapshot(self.me)
 
     def told_entries(self) -> Mapping[PeerId, SignedPeerEntry]:
-        """Return what is told to others: live entries, departures, and the own entry.
+        """Return what is sent to others: live entries, departures, and the own entry.
 
         The mapping does not change afterwards.
         """
@@ -265,7 +265,7 @@ class Catalog:
     # What the user says.
 
     def insert(self, entry: PeerEntry) -> bool:
-        """Show a peer that has not signed an entry; it is never told to others.
+        """Show a peer that has not signed an entry; it is never sent to others.
 
         A signed entry of the same peer takes precedence, now and later.
 
@@ -350,6 +350,10 @@ class Catalog:
         """Return the oldest event not yet handed out, or None."""
         return self._view.next_event()
 
+    def skip_arrivals(self) -> None:
+        """Drop the events of peers that came or left, where nobody wants them; changes stay."""
+        self._view.skip_arrivals()
+
     def take_fresh(self) -> list[SignedPeerEntry]:
         """Return the entries accepted since the last call: what others may not know yet.
 
@@ -366,11 +370,11 @@ class Catalog:
     # Helpers.
 
     def _judge(self, signed: SignedPeerEntry, source: PeerId | None, now: float) -> EntryVerdict:
-        entry = signed.entry
-        version, peer_id = entry.version, entry.peer
-        if entry.network != self.network_id:
+        version, peer_id = signed.version, signed.peer_id
+        if signed.entry.network != self.network_id:
             return EntryVerdict.DIFFERENT_NETWORK
-        if max(version) / 1000 > now + self._drift_s:
+        latest_ms = (now + self._drift_s) * 1000
+        if version.update > latest_ms or version.start > latest_ms:
             return EntryVerdict.FUTURE
         if peer_id == self.peer_id:
             is_echo = self._advertisement.is_echo(signed)
@@ -379,11 +383,7 @@ class Catalog:
         if version.update / 1000 + self._purge_after_s <= now:
             return EntryVerdict.OUTDATED
         known = self.store.find(peer_id)
-        if (
-            known is not None
-            and version <= known.entry.version
-            and max(known.entry.version) / 1000 <= now + self._drift_s
-        ):
+        if known is not None and version <= known.version and max(known.version) <= latest_ms:
             return EntryVerdict.NOT_NEWER
         is_full = self.store.is_full(signed)
         if is_full and known is None and self.store.was_dropped(signed, source):
@@ -402,24 +402,23 @@ class Catalog:
         self, signed: SignedPeerEntry, source: PeerId | None, is_from_afar: bool, now: float
     ) -> None:
         """Keep an entry that was accepted, and show what it changes."""
-        peer_id, steady = signed.peer_id, now - self._steady.shift_s
-        reachability = self.reachability
-        before = self.store.find(peer_id)
+        peer_id, store, reachability = signed.peer_id, self.store, self.reachability
+        before = store.find(peer_id)
         was_reachable = reachability.is_reachable(peer_id)
         reachability.receive_entry(signed)
         is_refresh = (
             before is not None
-            and not self.store.is_gone(peer_id)
+            and not store.is_gone(peer_id)
             and was_reachable == reachability.is_reachable(peer_id)
             and signed.says_the_same_as(before)
         )
         if signed.entry.departed:
             self._unsigned.pop(peer_id, None)  # it has left, whoever knew it from where
             reachability.forget(peer_id)
+        shift_s = self._steady.shift_s
         if before is None:
-            reachability.receive_newcomer(peer_id, steady=steady)
-        age_s = max(0.0, now - signed.version.update / 1000)
-        self.store.put(signed, source, is_from_afar=is_from_afar, age_s=age_s, now=steady)
+            reachability.receive_newcomer(peer_id, steady=now - shift_s)
+        store.put(signed, source, is_from_afar=is_from_afar, now=now, shift_s=shift_s)
         self._fresh[peer_id] = signed
         for encoded in reachability.take_early(peer_id):
             self.receive_claim(encoded, now=now)
@@ -447,22 +446,26 @@ class Catalog:
 
     def _show(self, peer_id: PeerId, reason: DepartureReason) -> bool:
         """Bring what is shown of a peer in line with what is known of it."""
-        info = self._find_info(peer_id)
-        if info is None and not self._is_known(peer_id):
+        shown = self._find_info(peer_id)
+        if shown is None and not self._is_known(peer_id):
             self._rtts.forget(peer_id)
-        return self._view.show(peer_id, info, reason)
+        return self._view.show(peer_id, shown, reason)
 
-    def _find_info(self, peer_id: PeerId) -> PeerInfo | None:
+    def _find_info(self, peer_id: PeerId) -> Shown | None:
         rtt_s = self._rtts.find(peer_id)
         if rtt_s is not None and self._max_rtt_s is not None and rtt_s > self._max_rtt_s:
             return None
-        signed = self.store.find(peer_id)
-        if signed is not None and not self.store.is_gone(peer_id):
+        signed = self.store.find_live(peer_id)
+        if signed is not None:
+            is_reachable = self.reachability.is_reachable(peer_id)
+            is_from_afar = self.store.is_from_afar(peer_id)
+            if rtt_s is None and is_reachable and not is_from_afar:
+                return signed  # says it all: most are never looked at
             return PeerInfo(
                 signed.entry,
                 rtt_s,
-                is_reachable=self.reachability.is_reachable(peer_id),
-                is_from_afar=self.store.is_from_afar(peer_id),
+                is_reachable=is_reachable,
+                is_from_afar=is_from_afar,
                 clock=self._clock,
             )
         entry = self._unsigned.get(peer_id)

@@ -3,6 +3,10 @@
 A pure state machine. ``now`` is in seconds that no jump of the clock moves, except
 where it says that it is the wall clock.
 
+A simulation has millions of these, one for each node and peer. So hardly anything is kept
+but the entry itself, which nodes of one process share: when it expires follows from the time in
+it, and who is due is looked up when somebody may be.
+
 An entry is live, then hidden once its last update is ``purge_after`` ago, and forgotten
 after one more ``purge_after``. A departure notice is never shown, and is forgotten after
 ``purge_after``. Why this is so: see `catalog`.
@@ -11,19 +15,20 @@ Invariants:
     * There are at most ``peers_max`` entries, and they have at most ``bytes_max`` bytes, if
       the caller asks `is_full` before each `put`.
     * When there is no room hidden and departed peers go first, then who `Capacity` says.
-    * There is at most one deadline per peer that counts, and it is never late.
+    * `get_timer` is never late; it may be early after an entry was replaced.
 """
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_left, insort
 from collections.abc import Container, Iterator, Mapping
+from math import inf
 from types import MappingProxyType
 from typing import Final
 
 from ...ids import PeerId
 from ...transport.address import PeerAddr, without_loopback
-from ..entry import SignedPeerEntry
+from ..entry import ENTRY_BYTES_MAX, SignedPeerEntry
 from .capacity import Capacity
 
 _CHARGED_MIN: Final = 1024  # bytes that an entry counts as in sharing out room, with what is kept
@@ -43,12 +48,14 @@ class EntryStore:
         self._bytes_max = bytes_max
         self._purge_after_s = purge_after_s
         self._signed: dict[PeerId, SignedPeerEntry] = {}
+        self._in_order: list[PeerId] = []  # the same peers by their ids
         self._byte_count = 0
         self._room = Capacity(peers_max)
         self._afar: dict[PeerId, None] = {}  # whose entry another machine brought
-        self._expiry: dict[PeerId, float] = {}
-        self._deadlines: list[tuple[float, PeerId]] = []
-        self._deadline_of: dict[PeerId, float] = {}
+        self._shift_s = 0.0  # the wall clock less this is what no jump moves
+        # When an entry was written, where that is not what its version says now.
+        self._written_at: dict[PeerId, float] = {}
+        self._due_at = inf
         # Hidden or departed, with whether it is hidden: the first to make room.
         self._gone: dict[PeerId, bool] = {}
         self._hidden: tuple[SignedPeerEntry, ...] | None = ()
@@ -74,6 +81,10 @@ class EntryStore:
         """Return what is kept of a peer, also when it is hidden or has departed."""
         return self._signed.get(peer_id)
 
+    def find_live(self, peer_id: PeerId) -> SignedPeerEntry | None:
+        """Return what is kept of a peer that is neither hidden nor departed."""
+        return None if peer_id in self._gone else self._signed.get(peer_id)
+
     def is_live(self, peer_id: PeerId) -> bool:
         """Return whether a peer is here, and neither hidden nor departed."""
         return peer_id in self._signed and peer_id not in self._gone
@@ -98,11 +109,14 @@ class EntryStore:
         return without_loopback(addr) if peer_id in self._afar else addr
 
     def published(self, me: SignedPeerEntry) -> Mapping[PeerId, SignedPeerEntry]:
-        """Return live entries, departures, and the own entry; it does not change afterwards."""
+        """Return live entries, departures, and the own entry; it does not change afterwards.
+
+        It is in the order of the ids, but for the own one, which is last: a sync sorts it.
+        """
         own_id = me.peer_id
         if self._published is None or self._published[own_id] is not me:
-            gone = self._gone
-            published = {peer: one for peer, one in self._signed.items() if not gone.get(peer)}
+            signed, gone = self._signed, self._gone
+            published = {peer: signed[peer] for peer in self._in_order if not gone.get(peer)}
             published[own_id] = me
             self._published = MappingProxyType(published)
         return self._published
@@ -122,6 +136,8 @@ class EntryStore:
         known = self._signed.get(signed.peer_id)
         if known is None and len(self._signed) >= self._peers_max:
             return True
+        if self._byte_count + ENTRY_BYTES_MAX <= self._bytes_max:
+            return False
         grown = len(signed.encode()) - (0 if known is None else len(known.encode()))
         return grown > 0 and self._byte_count + grown > self._bytes_max
 
@@ -167,8 +183,8 @@ class EntryStore:
         source: PeerId | None,
         *,
         is_from_afar: bool,
-        age_s: float,
         now: float,
+        shift_s: float,
     ) -> None:
         """Keep an entry in place of what there is of its peer.
 
@@ -176,21 +192,32 @@ class EntryStore:
             signed: The entry, which was checked.
             source: Who brought it; None for the user.
             is_from_afar: Whether that is another machine.
-            age_s: How long ago it was written, in seconds.
-            now: Seconds that no jump of the clock moves.
+            now: The wall clock.
+            shift_s: By how much it has jumped so far.
         """
         peer_id, size = signed.peer_id, len(signed.encode())
         if is_from_afar:
             self._afar[peer_id] = None
-        else:
+        elif self._afar:
             self._afar.pop(peer_id, None)
         self._room.receive_heard(peer_id, source, max(_CHARGED_MIN, size))
         before = self._signed.get(peer_id)
+        if before is None:
+            insort(self._in_order, peer_id)
+            self._byte_count += size
+        else:
+            self._byte_count += size - len(before.encode())
         self._signed[peer_id] = signed
-        self._byte_count += size - (0 if before is None else len(before.encode()))
-        self._note_gone(peer_id, False if signed.entry.departed else None)
-        self._expiry[peer_id] = expires_at = now + self._purge_after_s - age_s
-        self._arm(peer_id, expires_at)
+        if self._gone or signed.entry.departed:
+            self._note_gone(peer_id, False if signed.entry.departed else None)
+        if shift_s != self._shift_s:
+            self._follow_jump(shift_s)
+        written_at = signed.version.update / 1000 - shift_s
+        if written_at > now - shift_s:  # its clock is ahead: that prolongs nothing
+            written_at = self._written_at[peer_id] = now - shift_s
+        elif self._written_at:
+            self._written_at.pop(peer_id, None)
+        self._due_at = min(self._due_at, written_at + self._purge_after_s)
         self._published = None
 
     def forget(self, peer_id: PeerId) -> bool:
@@ -199,7 +226,8 @@ class EntryStore:
         if stored is not None:
             self._byte_count -= len(stored.encode())
             self._published = None
-        self._expiry.pop(peer_id, None)
+            del self._in_order[bisect_left(self._in_order, peer_id)]
+        self._written_at.pop(peer_id, None)
         self._afar.pop(peer_id, None)
         self._room.receive_forgotten(peer_id)
         self._note_gone(peer_id, None)
@@ -209,35 +237,43 @@ class EntryStore:
 
     def get_timer(self) -> float | None:
         """Return when `take_due` is due, in seconds that no jump moves; None for never."""
-        return self._deadlines[0][0] if self._deadlines else None
+        return self._due_at if self._signed else None
 
     def take_due(self, *, now: float) -> list[PeerId]:
         """Hide and forget what time has overtaken; return whom, the earliest first."""
-        overtaken = []
-        while self._deadlines and self._deadlines[0][0] <= now:
-            due_at, peer_id = heapq.heappop(self._deadlines)
-            if self._deadline_of.get(peer_id) != due_at:
-                continue
-            del self._deadline_of[peer_id]
-            if peer_id in self._signed and self._age(peer_id, now):
-                overtaken.append(peer_id)
-        return overtaken
+        if now < self._due_at:
+            return []
+        overtaken: list[tuple[float, PeerId]] = []
+        for peer_id, signed in list(self._signed.items()):
+            due_at = self._find_due(peer_id, signed)
+            if due_at <= now and self._age(peer_id, due_at, now):
+                overtaken.append((due_at, peer_id))
+        dues = (self._find_due(peer_id, signed) for peer_id, signed in self._signed.items())
+        self._due_at = min(dues, default=inf)
+        return [peer_id for _, peer_id in sorted(overtaken)]
 
-    def _age(self, peer_id: PeerId, now: float) -> bool:
-        expires_at = self._expiry[peer_id]
+    def _find_due(self, peer_id: PeerId, signed: SignedPeerEntry) -> float:
+        """Return when a peer is to be hidden, or is to be forgotten that is hidden or departed."""
+        written_at = self._written_at.get(peer_id)
+        if written_at is None:
+            written_at = signed.version.update / 1000 - self._shift_s
         is_hidden = self._gone.get(peer_id)
-        is_overtaken = False
-        if is_hidden is not None:
-            expires_at += self._purge_after_s if is_hidden else 0.0
-            if expires_at <= now:
-                return self.forget(peer_id)
-        elif expires_at <= now:
-            self._note_gone(peer_id, True)
-            self._published = None
-            expires_at += self._purge_after_s
-            is_overtaken = True
-        self._arm(peer_id, expires_at)
-        return is_overtaken
+        return written_at + self._purge_after_s * (2 if is_hidden else 1)
+
+    def _age(self, peer_id: PeerId, due_at: float, now: float) -> bool:
+        """Hide or forget a peer that is due; return whether it was known."""
+        if peer_id in self._gone or due_at + self._purge_after_s <= now:
+            return self.forget(peer_id)
+        self._note_gone(peer_id, True)
+        self._published = None
+        return True
+
+    def _follow_jump(self, shift_s: float) -> None:
+        """Note when all were written by the clock of before: what is due stays due then."""
+        for peer_id, signed in self._signed.items():
+            written_at = signed.version.update / 1000 - self._shift_s
+            self._written_at.setdefault(peer_id, written_at)
+        self._shift_s = shift_s
 
     def _note_gone(self, peer_id: PeerId, is_hidden: bool | None) -> None:
         """Note that a peer is hidden, has departed (False), or is there (None)."""
@@ -245,10 +281,3 @@ class EntryStore:
             self._hidden = None
         if is_hidden is not None:
             self._gone[peer_id] = is_hidden
-
-    def _arm(self, peer_id: PeerId, due_at: float) -> None:
-        # One deadline per peer is enough, as long as it is not late: what is
-        # due is looked at again when it passes.
-        if due_at < self._deadline_of.get(peer_id, float("inf")):
-            self._deadline_of[peer_id] = due_at
-            heapq.heappush(self._deadlines, (due_at, peer_id))

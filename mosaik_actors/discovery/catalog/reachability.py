@@ -118,7 +118,7 @@ class Reachability:
 
     def take_early(self, peer_id: PeerId) -> list[bytes]:
         """Return the claims of a peer that came before its entry, to be received again."""
-        return list(self._early.pop(peer_id, ()))
+        return list(self._early.pop(peer_id)) if peer_id in self._early else []
 
     def forget(self, peer_id: PeerId) -> None:
         """Forget all claims against a peer."""

@@ -20,7 +20,7 @@ class EntryVerdict(StrEnum):
     FULL = "full"
 
 
-# After a partition old entries arrive late: nothing to tell anybody.
+# After a partition old entries arrive late: nothing to announce.
 EXPECTED_VERDICTS = frozenset(
     [EntryVerdict.ACCEPTED, EntryVerdict.NOT_NEWER, EntryVerdict.OUTDATED]
 )

@@ -74,7 +74,7 @@ def announce_frames(messages: Sequence[ToSpread]) -> tuple[bytes, ...]:
 
 
 def ihave_frames(messages: Sequence[ToSpread], is_quick: bool) -> tuple[bytes, ...]:
-    """Return the frames that tell a neighbour that there are these entries."""
+    """Return the frames that announce these entries to a neighbour."""
     frames = []
     for first in range(0, len(messages), MESSAGE_COUNT_MAX):
         part = messages[first : first + MESSAGE_COUNT_MAX]

@@ -40,7 +40,7 @@ Where we differ from the paper, and why:
       from which grafts are served holds the last one of each peer only.
     * A refresh that was missed is fetched without changing the tree.
     * Frames hold many entries or ids, and one node shapes the tree.
-    * What a catalog sync brought is told lazily everywhere: most neighbours
+    * What a catalog sync brought is announced lazily everywhere: most neighbours
       have it, and pushing it would prune links for no reason.
     * Both of the paper's timers for a missing message have one length.
 
@@ -94,8 +94,11 @@ _GRAFT_S = 0.5  # news that is announced and not there after this is fetched, li
 _REFRESH_HOPS = 8  # a refresh is missed after it could have been held so often
 _NEWS_S = 2.0  # for so long what is said of a peer stays news
 _NEWS_MAX = 4096
+_WAYS_MAX = 1024  # ways that entries came, of which each is held once
 _RESHAPE_S = 1.0  # after news, which often is of newcomers with new links, the tree is shaped again
 _SHAPER_SILENT_INTERVALS = 4  # after so many announce intervals somebody else shapes the tree
+
+_Way = tuple[int, PeerId | None]  # over how many links an entry came, and from whom
 
 
 class Broadcast:
@@ -115,6 +118,7 @@ class Broadcast:
         self._hold_s = config.announce_interval / _HOLDS_PER_INTERVAL
         self._reshape_s = min(_RESHAPE_S, self._hold_s)
         self._news_until: Recent[PeerId, float] = Recent(_NEWS_MAX)
+        self._news_end = now  # when all of it is over
         self._news_s = min(_NEWS_S, config.announce_interval)
         self._tell_s = min(_TELL_S, self._hold_s)
         self._graft_s = min(_GRAFT_S, config.announce_interval)
@@ -123,7 +127,8 @@ class Broadcast:
         self._rng = rng
         self._eager: dict[PeerId, None] = {}
         self._lazy: dict[PeerId, None] = {}
-        self._seen: Recent[bytes, tuple[int, PeerId | None]] = Recent(_SEEN_MAX)
+        self._seen: Recent[bytes, _Way] = Recent(_SEEN_MAX)
+        self._ways: dict[_Way, _Way] = {}
         self._shaping: Recent[bytes, bool] = Recent(_SHAPING_MAX)
         self._shaper = me
         self._has_news = False
@@ -188,8 +193,7 @@ class Broadcast:
                 is_redundant = is_redundant or message_id in self._shaping
                 continue
             came_over = (rounds[index] if index < len(rounds) else 0) + 1
-            self._seen.put(message_id, (min(came_over, _ROUND_MAX), source))
-            self._missing.pop(message_id, None)
+            self._note_seen(message_id, (min(came_over, _ROUND_MAX), source))
             unseen.append(encoded)
         if is_redundant:
             self._send(source, Prune())
@@ -230,7 +234,7 @@ class Broadcast:
 
     def receive_accused(self, peer_id: PeerId, *, now: float) -> None:
         """Note that a peer is said not to answer: what it says next is news."""
-        self._news_until.put(peer_id, now + self._config.purge_after)
+        self._note_news(peer_id, now + self._config.purge_after)
 
     def receive_prune(self, source: PeerId) -> None:
         """Send a neighbour only ids from now on."""
@@ -254,8 +258,11 @@ class Broadcast:
             is_synced: Whether a sync brought them, and not a broadcast.
             now: Monotonic time in seconds.
         """
+        if now >= self._news_end and len(self._news_until):
+            self._news_until = Recent(_NEWS_MAX)
+        until = now + self._news_s
         for signed in entries:
-            self._take(signed, source, is_synced, now)
+            self._take(signed, source, is_synced, now, until)
         self._push_when_due(now)
 
     def receive_own(self, own: SignedPeerEntry, *, now: float) -> None:
@@ -309,12 +316,12 @@ class Broadcast:
         self._changed_at = now
         self._plan_refresh(now)
         self._untold = None if self._eager or self._lazy else own
-        self._take(own, None, False, now)
+        self._take(own, None, False, now, now + self._news_s)
         self._push_when_due(now)
 
     def _leave(self, own: SignedPeerEntry, now: float) -> None:
         # The links end soon: nobody could ask for it later.
-        self._take(own, None, False, now)
+        self._take(own, None, False, now, now + self._news_s)
         self._eager.update(self._lazy)
         self._lazy.clear()
         self._push(now)
@@ -336,25 +343,26 @@ class Broadcast:
     # Helpers: sending.
 
     def _take(
-        self, signed: SignedPeerEntry, source: PeerId | None, is_synced: bool, now: float
+        self,
+        signed: SignedPeerEntry,
+        source: PeerId | None,
+        is_synced: bool,
+        now: float,
+        until: float,
     ) -> None:
-        """Store an entry, and let it wait for its turn."""
+        """Store an entry, and let it wait for its turn; what is news now is so `until` then."""
         message_id, peer_id = signed.message_id, signed.peer_id
         seen = self._seen.get(message_id)
         if seen is None:
-            seen = (0, source)
-            self._seen.put(message_id, seen)
-            self._missing.pop(message_id, None)
+            seen = self._note_seen(message_id, (0, source))
         before = self._store(peer_id, message_id, signed)
         is_shaper = self._follow_shaper(peer_id, now)
         has_changed = before is None or self._has_changed(signed, before)
-        if has_changed:
-            self._news_until.put(peer_id, now + self._news_s)
         # A refresh right after news replaces it where it has not been announced yet.
-        news_until = self._news_until.get(peer_id) or now
-        is_quick = has_changed or is_shaper or now < news_until
-        if news_until > now + self._news_s:
-            self._news_until.put(peer_id, now + self._news_s)
+        known_until = self._news_until.get(peer_id)
+        is_quick = has_changed or is_shaper or (known_until is not None and now < known_until)
+        if has_changed or (known_until is not None and known_until > until):
+            self._note_news(peer_id, until)
         if is_shaper:
             self._shaping.put(message_id, True)
         elif has_changed:
@@ -369,6 +377,20 @@ class Broadcast:
         due_at = max(now, self._pushed_at + self._gap_s) if is_quick else now + self._hold_s
         if self._push_at is None or due_at < self._push_at:
             self._push_at = due_at
+
+    def _note_seen(self, message_id: bytes, way: _Way) -> _Way:
+        """Remember which way an entry came; there are few ways, and each is held once."""
+        if len(self._ways) >= _WAYS_MAX:
+            self._ways.clear()
+        way = self._ways.setdefault(way, way)
+        self._seen.put(message_id, way)
+        if self._missing:
+            self._missing.pop(message_id, None)
+        return way
+
+    def _note_news(self, peer_id: PeerId, until: float) -> None:
+        self._news_until.put(peer_id, until)
+        self._news_end = max(self._news_end, until)
 
     def _has_changed(self, signed: SignedPeerEntry, before: SignedPeerEntry) -> bool:
         """Return whether an entry says more than that its owner is still there."""
@@ -431,7 +453,7 @@ class Broadcast:
         """Send ids to whom nothing was pushed, lazy or not: links change meanwhile."""
         messages, self._to_tell = self._to_tell, []
         self._tell_at = None
-        # What was replaced meanwhile needs no telling: its successor is told itself.
+        # What was replaced meanwhile is not announced: its successor is.
         messages = [one for one in messages if self._stored.get(one.signed.peer_id) is one.signed]
         for kind in (True, False):
             of_kind = [message for message in messages if message.is_quick is kind]

@@ -9,7 +9,8 @@ HyParView takes every message for a test of its link. Here the transport keeps
 links alive, and needs its idle timeout to notice that a peer is gone, which is
 long. So a neighbour whose connection brought nothing for `_SILENT_S`, not even
 the answer to a keep-alive, is verified (`VerifyNeighbours`). Where everybody
-lives this costs a look at a few numbers now and then, and sends nothing.
+lives this costs a look at a few numbers now and then, and sends nothing. A node that cannot
+keep up gives its neighbours more time (`lateness`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from ..wire import (
 from .announcements import BroadcastEvent, SendFrames
 from .broadcast import Broadcast
 from .edges import DropNeighbour, Offer, OverlayEvent, Purpose
+from .lateness import Lateness
 from .overlay import Overlay
 
 _LASTING_MAX = 1024
@@ -86,6 +88,7 @@ class Gossip:
         self.rtt = RttProber(config, rng, now=now)
         self._probes_all = config.max_rtt is not None
         self._look_at = now + _SILENT_S
+        self._lateness = Lateness()
         self._heard: dict[PeerId, None] = {}  # since the last round of measurements
         self._lasting: dict[PeerId, PeerAddr] = {}
         self._events: deque[GossipEvent] = deque()
@@ -233,16 +236,27 @@ class Gossip:
         self.broadcast.receive_neighbour_down(peer_id)
         self.overlay.receive_link_down(peer_id, code=code, now=now)
 
-    def receive_pause(self, *, now: float) -> None:
-        """Note that this process stood still: its neighbours may have given it up meanwhile."""
+    def receive_late(self, late_s: float, *, now: float) -> bool:
+        """Take in how late this process is; return whether it stood still.
+
+        Its neighbours may have given it up meanwhile: they are verified.
+        """
+        if not self._lateness.receive(late_s, now=now):
+            return False
         self._look_at = now + _SILENT_S
         if self.overlay.neighbours and not self.overlay.is_closed:
             self._events.append(VerifyNeighbours(self.overlay.neighbours))
+        return True
+
+    def allowance_s(self, *, now: float) -> float:
+        """Return how much longer than usual others may take to answer, in seconds."""
+        return self._lateness.allowance_s(now=now)
 
     def receive_heard(self, heard_at: Mapping[PeerId, float], *, now: float) -> None:
         """Take in when neighbours were heard last; those that are silent are verified."""
-        silent = tuple(peer for peer, at in heard_at.items() if now >= at + _SILENT_S)
-        due_at = [at + _SILENT_S for at in heard_at.values() if now < at + _SILENT_S]
+        silent_s = _SILENT_S + self.allowance_s(now=now)
+        silent = tuple(peer for peer, at in heard_at.items() if now >= at + silent_s)
+        due_at = [at + silent_s for at in heard_at.values() if now < at + silent_s]
         if silent:
             self._events.append(VerifyNeighbours(silent))
             due_at.append(now + _VERIFIED_S)
@@ -258,13 +272,11 @@ class Gossip:
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, in monotonic seconds; None for never."""
-        timers = (
-            self.overlay.get_timer(),
-            self.broadcast.get_timer(),
-            self._next_look_at(),
-            self._round_at(),
-        )
-        return min((due for due in timers if due is not None), default=None)
+        due_at = self.overlay.get_timer()
+        for other in (self.broadcast.get_timer(), self._next_look_at(), self._round_at()):
+            if other is not None and (due_at is None or other < due_at):
+                due_at = other
+        return due_at
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. May be called early."""
@@ -291,12 +303,12 @@ class Gossip:
         return event
 
     def _next_look_at(self) -> float | None:
-        is_idle = not self.overlay.neighbours or self.overlay.is_closed
+        is_idle = not self.overlay.has_neighbours or self.overlay.is_closed
         return None if is_idle else self._look_at
 
     def _round_at(self) -> float | None:
         """Return when to measure again; never while there is nothing to measure."""
-        is_idle = not self.overlay.neighbours and not self._probes_all
+        is_idle = not self.overlay.has_neighbours and not self._probes_all
         return None if is_idle or self.overlay.is_closed else self.rtt.get_timer()
 
     def _measure(self, now: float) -> None:

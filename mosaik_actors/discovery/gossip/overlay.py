@@ -124,6 +124,11 @@ class Overlay:
         return tuple(self._active)
 
     @property
+    def has_neighbours(self) -> bool:
+        """Whether there is any."""
+        return bool(self._active)
+
+    @property
     def is_closed(self) -> bool:
         """Whether nobody is dialled or accepted any more."""
         return self._is_closed
@@ -277,8 +282,9 @@ class Overlay:
                 for peer_id, until in self._pauses.items():
                     if until < due_at and self._is_wanted(peer_id):
                         due_at = until
-            state = not self._active, self._join_count()
-            due_at = min(due_at, self._strangers.get_timer(*state, self._is_linked))
+            if self._strangers.are_any:
+                state = not self._active, self._join_count()
+                due_at = min(due_at, self._strangers.get_timer(*state, self._is_linked))
         return due_at
 
     def handle_timer(self, *, now: float) -> None:
@@ -309,7 +315,7 @@ class Overlay:
             if not settled:
                 break
             self._drop(self._rng.choice(settled), now)
-        if len(self._dials) < self._config.dials_max:
+        if self._strangers.are_any and len(self._dials) < self._config.dials_max:
             self._join_strangers(now)
         if self._lacks_neighbours() and not self._waits:
             self._repair()

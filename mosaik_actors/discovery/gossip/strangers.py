@@ -60,6 +60,11 @@ class Strangers:
         self._next_at = now
         self._are_few = True
 
+    @property
+    def are_any(self) -> bool:
+        """Whether anybody was found that is unknown."""
+        return bool(self._meet_at)
+
     def find(self, *, now: float) -> None:
         """Look anew who was found and is unknown: hints have changed, or somebody is gone."""
         before, self._are_few = self._meet_at, self._addresses.are_few(self._config.neighbours_max)
@@ -118,7 +123,7 @@ class Strangers:
             joins: How many it is joining at.
             is_linked: Whether a peer is a neighbour or being dialled.
         """
-        if joins >= self._room(alone):
+        if not self._meet_at or joins >= self._room(alone):
             return inf
         paused = [
             (peer_id, until)

@@ -1,17 +1,14 @@
 """How a group's history begins, and why there is only one.
 
-With `initial_voters` 1 a lone member begins one, after `bootstrap_delay` without
-meeting any; two that begin apart are merged when they meet (`merge`). With n
-more than 1 it is an atomic commitment of n members, as in two-phase commit
-(Gray 1978), with a way out when too many are gone:
+With `initial_voters` 1 a lone member begins one, after `bootstrap_delay` without meeting any; two
+that begin apart are merged when they meet (`merge`). With n more than 1 it is an atomic commitment
+of n members, as in two-phase commit (Gray 1978), with a way out when too many are gone:
 
     1. The lowest member that sees n that are free, itself included, proposes.
-    2. Each of the others prepares, to one proposal at a time: it saves
-       that, then answers.
-    3. When all others have, the proposer prepares and saves that. This
-       is the moment: the proposal is *complete*, for ever. It begins the
-       history and announces it to everybody, and whoever hears of it, from anybody,
-       begins it too. Before, the proposer may give it up at any time.
+    2. Each of the others prepares, to one proposal at a time: it saves that, then answers.
+    3. When all others have, the proposer prepares and saves that. This is the moment: the proposal
+       is *complete*, for ever. It begins the history and announces it to everybody, and whoever
+       hears of it, from anybody, begins it too. Before, the proposer may give it up at any time.
     4. A prepared member that waits too long asks the others, and later *promises*
        never to begin this history: it saves that, then says so. It is still
        prepared, but may be accepted into a history that exists.
@@ -22,21 +19,19 @@ or another member has taken a new incarnation; (c) when a majority of the n
 never will begin it: they have promised, or have forgotten their prepare vote, or are in
 another history; (d) when the member is accepted into another history.
 
-Why there are never two histories that a majority of their first voters has
-begun, as long as members keep their memory and any two sets of n members share
-one (2n is more than the members that may vote): suppose g and k were the first
-two, and m is in both. All of both were prepared, m without loss of generality to
-g first. Then m's prepare vote for g ended before it was prepared for k. Not by (a), as a
-member of a history gives no prepare vote. Not by (b), as g began. Not by (c), as then
-g never has a majority. So by (d): m was accepted, hence by a majority, into some
-j that is not g, nor k, which had not begun. So j and one of g and k were two such
-histories before g and k were: a contradiction. For the same reason a member whose
-history has an empty log may give it up when it meets one that has committed.
+Why there are never two histories that a majority of their first voters has begun, as long as
+members keep their memory and any two sets of n members share one (2n is more than the members that
+may vote): suppose g and k were the first two, and m is in both. All of both were prepared, m
+without loss of generality to g first. Then m's prepare vote for g ended before it was prepared for
+k. Not by (a), as a member of a history gives no prepare vote. Not by (b), as g began. Not by (c),
+as then g never has a majority. So by (d): m was accepted, hence by a majority, into some j that is
+not g, nor k, which had not begun. So j and one of g and k were two such histories before g and k
+were: a contradiction. For the same reason a member whose history has an empty log may give it up
+when it meets one that has committed.
 
-Members that forget, those in memory that crash, weaken this to: fewer than 2n
-minus the members that may vote forget. In groups of 2n members or more, two
-halves that never met may each begin a history, and they are merged as with n = 1.
-So n should be more than half of those that may vote.
+Members that forget, those in memory that crash, weaken this to: fewer than 2n minus the members
+that may vote forget. In groups of 2n members or more, two halves that never met may each begin a
+history, and they are merged as with n = 1. So n should be more than half of those that may vote.
 
 What stays blocked, and is published as `BootstrapStuck`: a prepare vote of which a majority of
 the n never comes back, as those that are gone may have begun the history; and one
@@ -76,31 +71,26 @@ from ..wire.bootstrap import (
 from ..wire.configuration import make_voters
 from ..wire.status import Status
 from ..wire.types import HISTORY_BYTES
-from .events import (
-    BootstrapPhase,
-    BootstrapStuck,
-    Event,
-    Founded,
-)
-from .outbox import why_blocked
+from .events import BootstrapPhase, BootstrapStuck, Event, Founded
 from .transitions import STUCK_AFTER_S, BootstrapTransitions
 
 
 class Bootstrap(BootstrapTransitions):
     """One member's part in the beginning.
 
-    Make it when the member starts, and keep it: once the member follows a
-    history it only answers what others ask of earlier proposals.
+    Make it when the member starts, and keep it: once the member follows a history it only answers
+    what others ask of earlier proposals.
     """
 
     def update_peers(self, statuses: Mapping[PeerId, Status], *, now: float) -> None:
         """Take in who is bonded now, and what they say; call it whenever that changes."""
         before = self._peers.statuses
         self._peers.update(statuses, now=now)
-        if self._phase in (BootstrapPhase.PREPARED, BootstrapPhase.BEGUN):
+        if self.phase in (BootstrapPhase.PREPARED, BootstrapPhase.BEGUN):
             self._look_for_history(now)
             return
-        if self._proposing.must_end():
+        asked = [] if self._proposal is None else self._proposal.others(self._me)
+        if self._peers.living_history() or any(peer not in statuses for peer in asked):
             self._give_up(now)
         self._seek([peer for peer in self._peers.without_history() if peer not in before])
 
@@ -136,23 +126,22 @@ class Bootstrap(BootstrapTransitions):
         promises = self._promises
         if not promises.saved():
             return
-        if self._phase is not BootstrapPhase.PREPARED:
-            self._seek(self._peers.without_history())
+        if self.phase is not BootstrapPhase.PREPARED:
+            self._seek()
         elif promises.has_promised:
-            self._out.tell(promises.proposal, Promised(promises.proposal.history))
+            self._tell(promises.proposal, Promised(promises.proposal.history))
             self._count_promises(now)
         elif promises.is_proposer:
             self._begin(now)
         else:
-            self._out.send(promises.proposal.proposer, Prepared(promises.proposal))
+            self._send(promises.proposal.proposer, Prepared(promises.proposal))
 
     def joined(self, history: bytes, *, now: float) -> None:
         """Note that this member joined a history; it saves that instead of its prepare vote.
 
         Only while `standing` is SEEKING: then a promise is saved, if it was prepared.
         """
-        if self._proposing.proposal is not None:
-            self._give_up(now)
+        self._give_up(now)
         self._promises.forget()
         self._history = history
         self._become(BootstrapPhase.MEMBER, now)
@@ -163,13 +152,13 @@ class Bootstrap(BootstrapTransitions):
         So there was a leader, whom a majority of the first voters have elected:
         the history will not die.
         """
-        if self._phase is BootstrapPhase.BEGUN:
+        if self.phase is BootstrapPhase.BEGUN:
             self._promises.drop()
             self._become(BootstrapPhase.MEMBER, now)
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, in monotonic seconds; None for never."""
-        if self._phase is BootstrapPhase.MEMBER:
+        if self.phase is BootstrapPhase.MEMBER:
             return None
         due_s = min(self._stuck_at_s, self._turn_s())
         return min(due_s, self._resend_at_s) if self._resends else due_s
@@ -180,81 +169,74 @@ class Bootstrap(BootstrapTransitions):
             self._take_turn(now)
         if self._resends and now >= self._resend_at_s:
             self._resend(now)
-        if self._phase is not BootstrapPhase.MEMBER and now >= self._stuck_at_s:
+        if self.phase is not BootstrapPhase.MEMBER and now >= self._stuck_at_s:
             self._stuck_at_s = now + STUCK_AFTER_S
-            self._out.events.append(BootstrapStuck(self._why_stuck()))
+            self._events.append(BootstrapStuck(self._why_stuck()))
 
     def take_part(self, *, now: float) -> None:
         """Be an observer no more. May be repeated."""
         if self._is_observer:
             self._is_observer = False
-            if self._phase is BootstrapPhase.SEEKING:
-                self._seek(self._peers.without_history())
+            if self.phase is BootstrapPhase.SEEKING:
+                self._seek()
                 self._resend_at_s = now + self._resend_s
 
     def next_event(self) -> Event | None:
         """Return what to do next, in this order; None when there is nothing."""
-        return self._out.events.popleft() if self._out.events else None
+        return self._events.popleft() if self._events else None
 
     def _turn_s(self) -> float:
         """Return when this member goes on by itself."""
         promises = self._promises
-        if self._phase is BootstrapPhase.SEEKING and not self._is_observer:
+        if self.phase is BootstrapPhase.SEEKING and not self._is_observer:
             return self._peers.due_s()
-        if self._phase is BootstrapPhase.PROPOSING:
-            return self._proposing.give_up_at_s
+        if self.phase is BootstrapPhase.PROPOSING:
+            return self._give_up_at_s
         # The proposer waits for its disk only: what it is prepared for is complete.
-        if (
-            self._phase is BootstrapPhase.PREPARED
-            and not promises.has_promised
-            and not promises.is_proposer
-        ):
-            return self._promise_at_s
-        return inf
+        is_settled = promises.has_promised or promises.is_proposer
+        is_waiting = self.phase is BootstrapPhase.PREPARED and not is_settled
+        return self._promise_at_s if is_waiting else inf
 
     def _take_turn(self, now: float) -> None:
-        if self._phase is BootstrapPhase.PREPARED:
+        if self.phase is BootstrapPhase.PREPARED:
             self._promise_if_it_helps(now)
-        elif self._proposing.proposal is not None:
-            for peer in self._proposing.missing():
+        elif self._proposal is not None:
+            for peer in self._missing():
                 self._peers.suspect(peer)
             self._give_up(now)
         elif self._config.initial_voters == 1 and self._is_apart():
             self._peers.postpone(now=now)
         elif self._config.initial_voters == 1:
             self._history = self._rng.randbytes(HISTORY_BYTES)
-            self._out.events.append(
-                Founded(self._history, make_voters([self._me]), is_founder=True)
-            )
+            self._events.append(Founded(self._history, make_voters([self._me]), is_founder=True))
             self._become(BootstrapPhase.MEMBER, now)
         else:
-            self._proposing.begin(now=now)
-            self._become(BootstrapPhase.PROPOSING, now)
+            self._propose(now)
 
     # Proposing.
 
     def _receive_seek(self, peer: PeerId, seek: Seek, now: float) -> None:
         self._peers.receive_seek(peer, seek, now=now)
-        mine = self._proposing.proposal
-        if mine is None or peer not in mine.others(self._me):
+        mine = self._proposal
+        if mine is None or peer not in mine.voters:
             return
         if seek.incarnation != mine.incarnation_of(peer):
             self._give_up(now)
 
     def _receive_prepared(self, peer: PeerId, proposal: Proposal, now: float) -> None:
-        if proposal != self._proposing.proposal:
+        if proposal != self._proposal:
             self._answer(peer, proposal, now)
             return
         self._peers.trust(peer)
-        self._proposing.note_prepared(peer)
-        if not self._proposing.missing():
-            self._proposing.proposal = None
+        self._have_prepared[peer] = None
+        if not self._missing():
+            self._proposal = None
             self._prepare(proposal, now)
 
     def _receive_declined(
         self, peer: PeerId, history: bytes, why: DeclineReason, now: float
     ) -> None:
-        if self._proposing.is_for(history):
+        if self._is_proposing(history):
             if why is not DeclineReason.HISTORY_EXISTS:
                 self._peers.note_busy(peer, now=now)
             self._give_up(now)
@@ -264,30 +246,22 @@ class Bootstrap(BootstrapTransitions):
     def _receive_propose(self, peer: PeerId, proposal: Proposal, now: float) -> None:
         if proposal.proposer != peer:
             raise RemoteError(f"a proposal of {proposal.proposer.short} from {peer.short}")
-        promises = self._promises
-        history = proposal.history
-        if (
-            promises.prepare_vote == PrepareVote(proposal)
-            and self._phase is BootstrapPhase.PREPARED
-        ):
+        promises, history = self._promises, proposal.history
+        if self._is_waiting_for(proposal):
             if promises.is_saved:
-                self._out.send(peer, Prepared(proposal))
+                self._send(peer, Prepared(proposal))
             return
-        if (
-            promises.is_prepared_for(history)
-            or promises.is_dead(history)
-            or self._proposing.is_for(history)
-        ):
+        is_settled = promises.is_prepared_for(history) or promises.is_dead(history)
+        if is_settled or self._is_proposing(history):
             self._answer(peer, proposal, now)
             return
         why = self._why_not(proposal)
         if why is not None:
-            self._out.send(peer, Declined(history, why))
+            self._send(peer, Declined(history, why))
             if why is DeclineReason.OTHER_INCARNATION:
                 self._seek([peer])
             return
-        if self._proposing.proposal is not None:
-            self._give_up(now)
+        self._give_up(now)
         self._prepare(proposal, now)
 
     def _why_not(self, proposal: Proposal) -> DeclineReason | None:
@@ -299,16 +273,15 @@ class Bootstrap(BootstrapTransitions):
         if proposal.incarnation_of(self._me) != self._promises.incarnation:
             return DeclineReason.OTHER_INCARNATION
         # Of two that propose at once the lower one goes on.
-        is_own_better = self._proposing.proposal is not None and self._me < proposal.proposer
-        return (
-            DeclineReason.BUSY if self._promises.prepare_vote is not None or is_own_better else None
-        )
+        is_own_better = self._proposal is not None and self._me < proposal.proposer
+        is_busy = is_own_better or self._promises.prepare_vote is not None
+        return DeclineReason.BUSY if is_busy else None
 
     def _look_for_history(self, now: float) -> None:
         """Begin when others have; let go when there is another history, to be accepted into it."""
         promises = self._promises
         history = promises.proposal.history
-        if self._phase is BootstrapPhase.BEGUN:
+        if self.phase is BootstrapPhase.BEGUN:
             if self._peers.has_committed(besides=history):
                 self._be_free(now)
         elif promises.has_promised or promises.is_proposer:
@@ -331,15 +304,13 @@ class Bootstrap(BootstrapTransitions):
             self._promise_at_s = now + self._attempt_s
 
     def _receive_complete(self, peer: PeerId, proposal: Proposal, now: float) -> None:
-        if self._phase is BootstrapPhase.PREPARED and self._promises.prepare_vote == PrepareVote(
-            proposal
-        ):
+        if self._is_waiting_for(proposal):
             self._begin(now)
         elif proposal.history != self._history:
             self._answer(peer, proposal, now)
 
     def _receive_promised(self, peer: PeerId, history: bytes, now: float) -> None:
-        if self._proposing.is_for(history):
+        if self._is_proposing(history):
             self._give_up(now)
         elif self._promises.is_prepared_for(history):
             self._promises.note_promise(peer)
@@ -349,7 +320,7 @@ class Bootstrap(BootstrapTransitions):
             self._count_promises(now)
 
     def _receive_dead(self, history: bytes, now: float) -> None:
-        if self._proposing.is_for(history):
+        if self._is_proposing(history):
             self._give_up(now)
         elif self._promises.is_prepared_for(history):
             self._be_free(now)
@@ -363,9 +334,9 @@ class Bootstrap(BootstrapTransitions):
     @property
     def _resends(self) -> bool:
         """Whether something is to be said again and again."""
-        if self._config.initial_voters == 1 or self._phase is BootstrapPhase.MEMBER:
+        if self._config.initial_voters == 1 or self.phase is BootstrapPhase.MEMBER:
             return False
-        if self._phase is BootstrapPhase.SEEKING:
+        if self.phase is BootstrapPhase.SEEKING:
             is_alone = not self._peers.without_history()
             return not (self._is_observer or is_alone or self._peers.living_history())
         return True
@@ -374,24 +345,25 @@ class Bootstrap(BootstrapTransitions):
         """Say once more what may have been lost."""
         self._resend_at_s = now + self._resend_s
         promises = self._promises
-        if self._phase in (BootstrapPhase.SEEKING, BootstrapPhase.PROPOSING):
-            self._seek(self._peers.without_history())
-        if self._proposing.proposal is not None:
-            self._proposing.tell()
-        elif self._phase is BootstrapPhase.BEGUN:
-            proposal = promises.proposal
-            self._out.tell(
-                proposal,
-                Complete(proposal),
-                lambda peer: not self._peers.follows(peer, proposal.history),
-            )
+        if self.phase in (BootstrapPhase.SEEKING, BootstrapPhase.PROPOSING):
+            self._seek()
+        if self._proposal is not None:
+            missing = self._missing()
+            self._tell(self._proposal, Propose(self._proposal), lambda peer: peer in missing)
+        elif self.phase is BootstrapPhase.BEGUN:
+            mine = promises.proposal
+            follows = self._peers.follows
+            self._tell(mine, Complete(mine), lambda peer: not follows(peer, mine.history))
         elif (
-            self._phase is BootstrapPhase.PREPARED and now >= self._ask_from_s and promises.is_saved
+            self.phase is BootstrapPhase.PREPARED and now >= self._ask_from_s and promises.is_saved
         ):
-            proposal = promises.proposal
-            self._out.tell(
-                proposal, AskOutcome(proposal), lambda peer: not promises.has_promise_of(peer)
-            )
+            mine = promises.proposal
+            self._tell(mine, AskOutcome(mine), lambda peer: not promises.has_promise_of(peer))
+
+    def _is_waiting_for(self, proposal: Proposal) -> bool:
+        """Return whether this member is prepared for a proposal, and has promised nothing else."""
+        is_prepared = self._promises.prepare_vote == PrepareVote(proposal)
+        return is_prepared and self.phase is BootstrapPhase.PREPARED
 
     def _checked(self, peer: PeerId, proposal: Proposal) -> Proposal:
         """Return a proposal that `peer` and this member have a part in, else raise."""
@@ -404,7 +376,14 @@ class Bootstrap(BootstrapTransitions):
 
     def _why_stuck(self) -> str:
         if self._promises.prepare_vote is not None:
-            return why_blocked(self._promises.proposal, self._me, self._peers, self._history)
+            proposal = self._promises.proposal
+            others = proposal.others(self._me)
+            gone = [peer.short for peer in others if peer not in self._peers.statuses]
+            what = "has begun without a majority" if self._history else "neither begins nor dies"
+            return (
+                f"history {proposal.history.hex()[:8]} {what}; "
+                f"of its {len(proposal.voters)} voters not here: {', '.join(gone) or 'none'}"
+            )
         if living := self._peers.living_history():
             return f"waits to be accepted into history {living.hex()[:8]}"
         if self._is_observer:

@@ -1,9 +1,9 @@
 """Whom a member without a history sees, and whether it is its turn to begin one.
 
-Everybody applies the same rule to what it sees itself: the lowest member that
-may begin does so first, and each further one a step later. When all see the same,
-only the lowest ever system entries; when it cannot, because its view is another one or it
-has just died, the next takes its turn. Safety does not rest on any of this.
+Everybody applies the same rule to what it sees itself: the lowest member that may begin does so
+first, and each further one a step later. When all see the same, only the lowest ever acts; when it
+cannot, because its view is another one or it has just died, the next takes its turn. Safety does
+not rest on any of this.
 """
 
 from __future__ import annotations
@@ -26,13 +26,8 @@ _BACKOFF_MAX: Final = 4
 class BootstrapPeers:
     """What one seeking member sees.
 
-    Args:
-        rng: Spreads further attempts.
-        now: When the search begins, in seconds.
-
     Attributes:
         statuses: Who is bonded with this member, and what they say.
-        step_s: Seconds between two members' turns.
         failure_count: How many attempts to begin a history failed in a row, 4 at most.
     """
 
@@ -41,7 +36,7 @@ class BootstrapPeers:
         self._config = config
         self._rng = rng
         # Members learn of a new history with the next heartbeat.
-        self.step_s = max(config.bootstrap_delay, 2 * config.heartbeat_interval)
+        self._step_s = max(config.bootstrap_delay, 2 * config.heartbeat_interval)
         self.statuses: Mapping[PeerId, Status] = {}
         self.failure_count = 0
         self._since_s = now
@@ -49,7 +44,7 @@ class BootstrapPeers:
         self._not_before_s = now
         self._seeks: dict[PeerId, Seek] = {}
         self._suspects: dict[PeerId, None] = {}
-        self.count(now=now)
+        self._count(now)
 
     # Changes.
 
@@ -62,14 +57,14 @@ class BootstrapPeers:
                 del known[peer]
         if was_alive and not self.living_history():
             self._since_s = now
-        self.count(now=now)
+        self._count(now)
 
     def receive_seek(self, peer: PeerId, seek: Seek, *, now: float) -> None:
         """Take in what a peer says of itself; it may come before the bond is reported."""
         if peer not in self._seeks and len(self._seeks) >= _SEEK_COUNT_MAX:
             return
         self._seeks[peer] = seek
-        self.count(now=now)
+        self._count(now)
 
     def suspect(self, peer: PeerId) -> None:
         """Prefer others, from now on: this one did not answer."""
@@ -82,12 +77,12 @@ class BootstrapPeers:
     def note_busy(self, peer: PeerId, *, now: float) -> None:
         """Do not count on a peer until it says again that it is free."""
         self._seeks.pop(peer, None)
-        self.count(now=now)
+        self._count(now)
 
     def failed(self, *, now: float) -> None:
         """Wait a while, a random one, before the next attempt."""
         self.failure_count = min(self.failure_count + 1, _BACKOFF_MAX)
-        self._not_before_s = now + self._rng.uniform(0, self.step_s * self.failure_count)
+        self._not_before_s = now + self._rng.uniform(0, self._step_s * self.failure_count)
 
     def postpone(self, *, now: float) -> None:
         """Look again a heartbeat later; the turns of all are counted from then on."""
@@ -98,7 +93,7 @@ class BootstrapPeers:
         self._since_s = now
         self.failure_count = 0
 
-    def count(self, *, now: float) -> None:
+    def _count(self, now: float) -> None:
         """Note since when there are enough for a history."""
         if len(self.candidates()) < self._config.initial_voters:
             self._enough_since_s = None
@@ -110,32 +105,28 @@ class BootstrapPeers:
     def living_history(self) -> bytes:
         """Return a history that a bonded peer follows and that is not closed; empty for none."""
         for status in self.statuses.values():
-            if _follows(status) and not status.closed_into:
+            if status.history and not status.closed_into:
                 return status.history
         return b""
 
     def has_begun(self, history: bytes) -> bool:
         """Return whether a bonded peer follows this history."""
-        return any(_follows(s) and s.history == history for s in self.statuses.values())
+        return any(status.history == history for status in self.statuses.values())
 
     def has_committed(self, *, besides: bytes) -> bool:
         """Return whether a bonded peer follows another history, that has committed something."""
-        return any(
-            _follows(status)
-            and status.history != besides
-            and status.commit_index > 0
-            and not status.closed_into
-            for status in self.statuses.values()
-        )
+        others = [s for s in self.statuses.values() if s.history not in (b"", besides)]
+        return any(status.commit_index > 0 and not status.closed_into for status in others)
 
     def follows(self, peer: PeerId, history: bytes) -> bool:
         """Return whether this bonded peer follows this history."""
         status = self.statuses.get(peer)
-        return status is not None and _follows(status) and status.history == history
+        return status is not None and status.history == history
 
     def without_history(self) -> list[PeerId]:
         """Return the bonded peers that have no history, in ascending order."""
-        return [peer for peer, status in self.statuses.items() if not _follows(status)]
+        # One that waits to be taken into its history anew has that history.
+        return [peer for peer, status in self.statuses.items() if not status.history]
 
     def candidates(self) -> list[PeerId]:
         """Return who may begin a history now, with this member, in ascending order."""
@@ -160,17 +151,11 @@ class BootstrapPeers:
             return inf
         first_s = max(self._since_s + self._config.bootstrap_delay, self._enough_since_s)
         rank = self.candidates().index(self._me)
-        return max(first_s + rank * self.step_s, self._not_before_s)
+        return max(first_s + rank * self._step_s, self._not_before_s)
 
     def _is_candidate(self, peer: PeerId) -> bool:
         status = self.statuses[peer]
-        if _follows(status) or status.is_observer or status.is_leaving:
+        if status.history or status.is_observer or status.is_leaving:
             return False
-        if self._config.initial_voters == 1:
-            return True
         seek = self._seeks.get(peer)
-        return seek is not None and seek.is_free
-
-
-def _follows(status: Status) -> bool:
-    return bool(status.history)  # also one that waits to be taken into it anew
+        return self._config.initial_voters == 1 or (seek is not None and seek.is_free)

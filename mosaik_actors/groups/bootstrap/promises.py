@@ -50,10 +50,9 @@ class Promises:
         self._dead: dict[bytes, None] = {}
         self._never_begin: dict[PeerId, None] = {}
         self.prepare_vote = prepare_vote
-        drawn = rng.randbytes(INCARNATION_BYTES)
-        self.incarnation = (
-            drawn if prepare_vote is None else prepare_vote.proposal.incarnation_of(me)
-        )
+        self.incarnation = rng.randbytes(INCARNATION_BYTES)
+        if prepare_vote is not None:
+            self.incarnation = prepare_vote.proposal.incarnation_of(me)
 
     # What is promised.
 
@@ -112,12 +111,7 @@ class Promises:
         if self.prepare_vote is not None:
             self.prepare_vote = None
             self._never_begin = {}
-            self.renew()
-
-    def renew(self) -> None:
-        """Refuse for good what names the present incarnation."""
-        assert self.prepare_vote is None, "prepared in this incarnation"
-        self.incarnation = self._rng.randbytes(INCARNATION_BYTES)
+            self._renew()
 
     def saved(self) -> bool:
         """Note that the oldest change is saved; return whether all are."""
@@ -168,8 +162,12 @@ class Promises:
         # sure for its own proposals: one is prepared for those of oneself only by oneself.
         self.note_dead(history)
         if self.prepare_vote is None and proposal.proposer != self._me:
-            self.renew()
+            self._renew()
         return Dead(history)
+
+    def _renew(self) -> None:
+        """Refuse for good what names the present incarnation."""
+        self.incarnation = self._rng.randbytes(INCARNATION_BYTES)
 
     def _save(self, prepare_vote: PrepareVote | None) -> None:
         self.prepare_vote = prepare_vote

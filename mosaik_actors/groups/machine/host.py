@@ -1,13 +1,11 @@
 """The host of a machine: what a member does with the committed log.
 
-It gives the log's commands to the machine, each once (`sessions`), and counts
-them; it keeps the group's own decisions (`ledger`); it makes snapshots of all
-of that, and takes them in.
+It gives the log's commands to the machine, each once (`sessions`), and counts them; it keeps the
+group's own decisions (`ledger`); it makes snapshots of all of that, and takes them in.
 
 Invariants:
-    * The same entries in the same order give the same state, the same positions
-      and the same bytes of a snapshot on every member, however many of them
-      come in one call.
+    * The same entries in the same order give the same state, the same positions and the same bytes
+      of a snapshot on every member, however many of them come in one call.
     * After the history is closed no command is applied any more.
     * A command of another history that is replayed counts as one of here, and
       is applied once like any other.
@@ -25,37 +23,33 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
+
+import msgspec
 
 from ...errors import DecodeError, RemoteError, clip
 from ...ids import GroupId, NetworkId
 from ..wire.commands import CommandBatch, decode_command_batches
 from ..wire.records import Entry, EntryKind
-from ..wire.system_entries import SystemEntry, TakeSnapshot, decode_system_entry
+from ..wire.system_entries import Replay, SystemEntry, TakeSnapshot, decode_system_entry
 from .initial import InitialState
-from .ledger import CommandsTaken, Ledger, LedgerEvent
+from .ledger import Ledger
 from .machine import QueryAnswer, StateMachine
 from .payloads import AppliedOutcome
 from .runner import MachineFailed, Runner
-from .sessions import CommandAnswer, Refusal, SessionLimits, Sessions
+from .sessions import CommandAnswer, Refusal, SessionLimits, Sessions, refuse
 from .snapshot import Header, SnapshotError, checked_parts
 
 SNAPSHOTS_KEPT: Final = 4
 """Snapshots kept of those that one call of `apply` takes: the latest."""
 
-__all__ = ["Applied", "Host", "HostSnapshot", "MachineFailed", "Replayed"]
 
+class HostSnapshot(msgspec.Struct, frozen=True):
+    """A snapshot that the log asked for, taken at the very entry that did: at `index`.
 
-@dataclass(frozen=True, slots=True)
-class HostSnapshot:
-    """A snapshot that the log asked for, taken at the very entry that did.
-
-    Attributes:
-        index: The entry, and the last one that the snapshot includes.
-        request_id: Whose request it answers.
-        parts: The snapshot's parts, made as they are asked for; None when the
-            machine has no snapshots or failed to begin one.
-        failure: Why there are no parts.
+    The parts are made as they are asked for; there are none when the machine has no snapshots or
+    failed to begin one, and `failure` says why.
     """
 
     index: int
@@ -64,24 +58,16 @@ class HostSnapshot:
     failure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(msgspec.Struct, frozen=True):
     """Commands of another history that were applied here, in order.
 
     Attributes:
         history: The history that ended, by which they came.
         origin: The history they were committed in first.
-        client: Whose they are.
-        first_sequence: The client's number of the first.
-        first_position: The position of the first, here.
-        payloads: The commands, encoded.
     """
 
     history: bytes
     origin: bytes
-    client: bytes
-    first_sequence: int
-    first_position: int
     payloads: tuple[bytes, ...]
 
 
@@ -90,13 +76,9 @@ class Applied:
     """What came of some entries.
 
     Attributes:
-        index: The last entry that is applied now.
-        first_position: The position of the first command applied; `position` + 1
-            when there was none.
-        position: How many commands are applied now.
+        my_client: Whose answers are wanted.
+        takes_snapshots: Whether the snapshots are taken that the log asks for.
         answers: What became of the own client's commands, in log order.
-        events: What the group decided about itself, in order; of commands taken
-            in, see `replayed`.
         snapshots: The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
         replayed: What was applied of other histories.
         bad_count: Entries that could not be read.
@@ -105,33 +87,20 @@ class Applied:
             for the first one.
     """
 
-    index: int
-    first_position: int
-    position: int
+    my_client: bytes
+    takes_snapshots: bool
     answers: list[CommandAnswer] = field(default_factory=list)
-    events: list[LedgerEvent] = field(default_factory=list)
     snapshots: deque[HostSnapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
     replayed: list[Replayed] = field(default_factory=list)
     bad_count: int = 0
     bad_why: str = ""
     mismatch_why: str = ""
 
-    @property
-    def command_count(self) -> int:
-        """How many commands were applied."""
-        return self.position - self.first_position + 1
-
 
 class Host:
-    """The host of one member's machine.
-
-    Args:
-        ledger: The ledger to begin with; none: one without a history.
+    """The host of one member's machine; its history is that of `ledger`, without one none.
 
     Attributes:
-        machine: The machine.
-        ledger: The group's decisions about itself.
-        sessions: Which commands of which client were applied.
         index: The last entry that is applied.
 
     Raises:
@@ -163,11 +132,6 @@ class Host:
         """How many commands are applied."""
         return self._runner.position
 
-    @property
-    def has_snapshot(self) -> bool:
-        """Whether the machine can make snapshots."""
-        return self.machine.has_snapshot()
-
     # Commands and queries.
 
     def encode_commands(self, commands: Sequence[Any]) -> list[bytes]:
@@ -180,7 +144,7 @@ class Host:
 
     def decode_commands(self, payloads: Sequence[bytes]) -> list[Any]:
         """Return the commands in payloads that were applied here: so all could be decoded."""
-        return self._runner.codec.decode(payloads).commands
+        return self._runner.codec.decode(payloads)[0]
 
     def decode_result(self, result: bytes) -> AppliedOutcome:
         """Return what a command returned, of an answer's `result`."""
@@ -189,17 +153,13 @@ class Host:
     def check_readable(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` unless all these commands of another member can be decoded here."""
         self._runner.codec.check_counts(payloads)
-        decoded = self._runner.codec.decode(payloads)
-        if decoded.error is not None:
-            raise DecodeError(f"a command could not be decoded: {clip(decoded.error)}")
-        self.machine.check_readable(decoded.commands)
+        commands, error = self._runner.codec.decode(payloads)
+        if error is not None:
+            raise DecodeError(f"a command could not be decoded: {clip(error)}")
+        self.machine.check_readable(commands)
 
     def query(self, query: Any) -> QueryAnswer:
-        """Ask the machine; what it raises is the caller's.
-
-        Raises:
-            MachineFailed: It failed before.
-        """
+        """Ask the machine; what it raises is the caller's. `MachineFailed` if it failed before."""
         self._check_usable()
         return QueryAnswer(self.machine.query(query), self.position)
 
@@ -217,8 +177,8 @@ class Host:
             entries: They follow what is applied, without a hole.
             my_client: Whose answers are wanted.
             committed_index: How far the log is committed: these entries are.
-            takes_snapshots: Whether to take the snapshots that the log asks for.
-                False for one that catches up, and serves nobody.
+            takes_snapshots: Whether to take the snapshots that the log asks for: not by one
+                that catches up, and serves nobody.
 
         Raises:
             MachineFailed: The machine did, now or before, or a command could not
@@ -228,41 +188,27 @@ class Host:
         assert not entries or entries[-1].index <= committed_index, (
             f"entry {entries[-1].index} is not committed, {committed_index} is"
         )
-        applied = Applied(self.index, self.position + 1, self.position)
+        applied = Applied(my_client, takes_snapshots)
         try:
             for entry in entries:
-                self._apply_entry(entry, my_client, applied, takes_snapshots)
+                self._apply_entry(entry, applied)
             self._runner.flush()
         except MachineFailed as failure:
             self._failure = failure
             raise
-        applied.index, applied.position = self.index, self.position
         applied.mismatch_why = self._runner.take_mismatch()
         return applied
 
     # The state as a whole.
 
     def reset(self, ledger: Ledger | None = None) -> None:
-        """Go back to the beginning, of another history perhaps; the machine too.
-
-        Args:
-            ledger: The ledger to begin with; none: one without a history.
+        """Go back to the beginning, of another history perhaps (`ledger`); the machine too.
 
         Raises:
             ConfigError: The machine can neither be copied nor reset itself.
         """
         self._bring_back()
-        self._take_over(Header(ledger=ledger or Ledger(), sessions=Sessions(self._limits)))
-
-    def header(self) -> Header:
-        """Return what the group knows beside the machine, as of now. Not a copy."""
-        return Header(
-            ledger=self.ledger,
-            sessions=self.sessions,
-            index=self.index,
-            position=self.position,
-            has_machine=self.has_snapshot,
-        )
+        self._take_over(Header(ledger or Ledger(), Sessions(self._limits)))
 
     def snapshot_parts(self) -> Iterator[bytes]:
         """Return a snapshot as of now, whatever is applied while its parts are made.
@@ -271,34 +217,30 @@ class Host:
         `snapshot` is a generator with a single part is right without more ado.
 
         Raises:
-            SnapshotError: The machine has no snapshots, though commands were
-                applied, or failed to begin one. Also on the way, when it fails
-                then or makes a part that is too large.
+            SnapshotError: The machine has no snapshots, though commands were applied, or failed to
+                begin one. Also on the way, when it fails then or makes a part that is too large.
             MachineFailed: It failed before.
         """
         self._check_usable()
-        if not self.has_snapshot and self.position:
+        has_machine = self.machine.has_snapshot()
+        if not has_machine and self.position:
             raise SnapshotError(f"{type(self.machine).__name__} has no snapshot and restore")
-        head = self.header().to_parts()
-        made = _made(self.machine) if self.has_snapshot else iter(())
+        header = Header(self.ledger, self.sessions, self.index, self.position, has_machine)
+        head = header.to_parts()
+        made = _made(self.machine) if has_machine else iter(())
         checked = checked_parts(made, SnapshotError, from_count=len(head))
         first = next(checked, None)
-        return _joined(head, first, checked)
+        return chain(head, () if first is None else (first,), checked)
 
     def restore(self, parts: Iterable[bytes], index: int | None = None) -> Iterator[None]:
         """Replace everything by what is in a snapshot, piece by piece.
 
-        A generator: carry it on to its end, and ask nothing of the host
-        meanwhile. Each ``yield`` may give the event loop a turn. When it raises
-        before the first one nothing has changed. When it raises later, or is
-        given up, `restore` or `reset` has to come before anything else.
-
-        Args:
-            parts: The parts, as `snapshot_parts` returned them.
-            index: The entry that it must be of: its metadata's. None for any.
+        A generator: carry it on to its end, and ask nothing of the host meanwhile. Each ``yield``
+        may give the event loop a turn. When it raises before the first one nothing has changed.
+        When it raises later, or is given up, `restore` or `reset` has to come before anything else.
 
         Raises:
-            DecodeError: They are no snapshot of this machine, or not that one.
+            DecodeError: The parts are no snapshot of this machine, or not one of entry `index`.
         """
         checked = checked_parts(parts, DecodeError)
         header = Header.read(checked, self._limits)
@@ -336,7 +278,7 @@ class Host:
         self._is_restoring = False
 
     def _restore_machine(self, parts: Iterator[bytes]) -> Iterator[None]:
-        if not self.has_snapshot:
+        if not self.machine.has_snapshot():
             raise DecodeError(f"{type(self.machine).__name__} takes in no snapshot")
         self._is_fresh = False
         try:
@@ -348,9 +290,7 @@ class Host:
         except Exception as exc:  # a machine may trip over bytes that are not its own
             raise DecodeError(f"the machine cannot take in the snapshot: {exc!r}") from exc
 
-    def _apply_entry(
-        self, entry: Entry, my_client: bytes, applied: Applied, takes_snapshots: bool
-    ) -> None:
+    def _apply_entry(self, entry: Entry, applied: Applied) -> None:
         assert entry.index == self.index + 1, f"entry {entry.index} after {self.index}"
         self.index = entry.index
         try:
@@ -364,9 +304,9 @@ class Host:
         self._runner.begin_entry()
         answered_count = len(applied.answers)
         if isinstance(content, tuple):
-            self._apply_command_batches(content, my_client, applied.answers)
+            self._apply_command_batches(content, applied)
         else:
-            self._apply_system_entry(content, my_client, applied, takes_snapshots)
+            self._apply_system_entry(content, applied)
         self._runner.end_entry(entry.index, entry.term)
         if self._runner.results.is_wanted:
             self._keep_results()
@@ -387,76 +327,49 @@ class Host:
         return CommandAnswer(sequence, position, Refusal.NONE, is_repeated, kept[position])
 
     def _apply_command_batches(
-        self,
-        command_batches: Sequence[CommandBatch],
-        my_client: bytes,
-        answers: list[CommandAnswer],
+        self, command_batches: Sequence[CommandBatch], applied: Applied
     ) -> None:
-        if self.ledger.is_closed:
-            for command_batch in command_batches:
-                if command_batch.client == my_client:
-                    answers += _closed(command_batch)
-            return
         sessions, index, take = self.sessions, self.index, self._runner.take
-        before = self.position
+        is_closed, before = self.ledger.is_closed, self.position
         for command_batch in command_batches:
-            answered = sessions.apply(command_batch, index, take)
-            if command_batch.client == my_client:
-                answers += answered
+            if is_closed:
+                answers = refuse(command_batch, 0, Refusal.CLOSED)
+            else:
+                answers = sessions.apply(command_batch, index, take)
+            if command_batch.client == applied.my_client:
+                applied.answers += answers
         self.ledger.own_count += self.position - before
 
-    def _apply_system_entry(
-        self, system_entry: SystemEntry, my_client: bytes, applied: Applied, takes_snapshots: bool
-    ) -> None:
-        if isinstance(system_entry, TakeSnapshot):
-            if takes_snapshots:
-                self._runner.flush()
-                applied.snapshots.append(self._make_snapshot(system_entry.request_id))
-            return
-        event = self.ledger.apply(system_entry)
-        if isinstance(event, CommandsTaken):
-            for command_batch in event.command_batches:
-                self._replay(event, command_batch, my_client, applied)
-        elif event is not None:
-            applied.events.append(event)
+    def _apply_system_entry(self, system_entry: SystemEntry, applied: Applied) -> None:
+        if isinstance(system_entry, TakeSnapshot) and applied.takes_snapshots:
+            self._runner.flush()
+            applied.snapshots.append(self._make_snapshot(system_entry.request_id))
+        for command_batch in self.ledger.apply(system_entry) or ():
+            assert isinstance(system_entry, Replay)
+            self._replay(system_entry, command_batch, applied)
 
-    def _replay(
-        self, taken: CommandsTaken, command_batch: CommandBatch, my_client: bytes, applied: Applied
-    ) -> None:
+    def _replay(self, replay: Replay, command_batch: CommandBatch, applied: Applied) -> None:
         """Apply commands that were applied in another history and are new here."""
-        begin = self.position
+        first, payloads = command_batch.first_sequence, command_batch.payloads
         answers = self.sessions.apply(command_batch, self.index, self._runner.take)
         done = [answer for answer in answers if answer.refusal is Refusal.NONE]
         # That they are new here is for the ledger to say, and they were
         # acknowledged once: a session that is full, or was forgotten since its
         # first commands were replayed, must not lose the rest.
-        if self.position - begin < command_batch.command_count:
-            done += self._apply_refused(command_batch, answers)
-        if command_batch.client == my_client:
-            applied.answers += done
-        fresh = [answer.sequence for answer in done if not answer.is_repeated]
-        if fresh:
-            payloads = command_batch.payloads[fresh[0] - command_batch.first_sequence :]
-            applied.replayed.append(
-                Replayed(
-                    taken.history, taken.origin, command_batch.client, fresh[0], begin + 1, payloads
-                )
-            )
-
-    def _apply_refused(
-        self, command_batch: CommandBatch, answers: Sequence[CommandAnswer]
-    ) -> list[CommandAnswer]:
-        """Apply what sessions refused of a command batch though it was never applied here."""
         refused = [
             answer.sequence
             for answer in answers
             if answer.refusal is not Refusal.NONE and not answer.is_repeated
         ]
-        if not refused:
-            return []
-        payloads = command_batch.payloads[refused[0] - command_batch.first_sequence :]
-        positions = self._runner.take(payloads)
-        return [CommandAnswer(*pair) for pair in zip(refused, positions, strict=True)]
+        if refused:
+            positions = self._runner.take(payloads[refused[0] - first :])
+            done += map(CommandAnswer, refused, positions)
+        if command_batch.client == applied.my_client:
+            applied.answers += done
+        fresh = [answer.sequence for answer in done if not answer.is_repeated]
+        if fresh:
+            origin = replay.origin or replay.history
+            applied.replayed.append(Replayed(replay.history, origin, payloads[fresh[0] - first :]))
 
     def _make_snapshot(self, request_id: bytes) -> HostSnapshot:
         try:
@@ -474,23 +387,9 @@ def _read(entry: Entry) -> tuple[CommandBatch, ...] | SystemEntry | None:
     return None
 
 
-def _closed(command_batch: CommandBatch) -> list[CommandAnswer]:
-    first = command_batch.first_sequence
-    return [
-        CommandAnswer(first + n, None, Refusal.CLOSED) for n in range(len(command_batch.payloads))
-    ]
-
-
 def _made(machine: StateMachine) -> Iterator[bytes]:
     """Yield the parts that a machine makes; raise `SnapshotError` when it fails."""
     try:
         yield from machine.snapshot()
     except Exception as exc:
         raise SnapshotError(f"{type(machine).__name__}.snapshot failed: {exc!r}") from exc
-
-
-def _joined(head: list[bytes], first: bytes | None, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield from head
-    if first is not None:
-        yield first
-        yield from rest

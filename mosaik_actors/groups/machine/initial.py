@@ -1,12 +1,10 @@
 """How a machine gets back to where it began.
 
-A member that gives up its history for another one begins anew, with the machine
-object that its owner has. So the machine's attributes are copied when the group
-is joined, and put back. What can be called is not copied: a callback stays what
-it is at the time, for it leads out of the machine.
+A member that gives up its history for another one begins anew, with the machine object that its
+owner has. So the machine's attributes are copied when the group is joined, and put back. What can
+be called is not copied: a callback stays what it is at the time, for it leads out of the machine.
 
-A machine whose attributes cannot be copied, or that keeps state elsewhere,
-defines `reset()`.
+A machine whose attributes cannot be copied, or that keeps state elsewhere, defines `reset()`.
 """
 
 from __future__ import annotations
@@ -30,20 +28,15 @@ class InitialState:
             self._attributes = self._copy(vars(machine))
 
     def bring_back(self) -> None:
-        """Put the machine back to it.
-
-        Raises:
-            ConfigError: Its attributes cannot be copied, and it has no `reset`.
-        """
+        """Put the machine back to it; raise `ConfigError` if it has no copy and no `reset`."""
         reset = self._own_reset()
         if reset is not None:
             reset()
             return
         if self._cause is not None:
-            raise ConfigError(
-                f"{type(self._machine).__name__} cannot be copied, "
-                f"expected a reset() of its own: {self._cause}"
-            ) from self._cause
+            name = type(self._machine).__name__
+            text = f"{name} cannot be copied, expected a reset() of its own: {self._cause}"
+            raise ConfigError(text) from self._cause
         now = vars(self._machine)
         kept = {name: value for name, value in now.items() if callable(value)}
         attributes = self._copy(self._attributes)

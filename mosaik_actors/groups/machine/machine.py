@@ -1,9 +1,8 @@
 """What users write to be replicated: the state machine, and the words around it.
 
-A machine is deterministic: the same commands in the same order give the same
-state on every member. So it takes no time, randomness or identity but what a
-command or its `ApplyContext` says. Everything about it runs on the event loop's
-thread, one call at a time.
+A machine is deterministic: the same commands in the same order give the same state on every member.
+So it takes no time, randomness or identity but what a command or its `ApplyContext` says.
+Everything about it runs on the event loop's thread, one call at a time.
 """
 
 from __future__ import annotations
@@ -175,8 +174,7 @@ class StateMachine(Typed, Generic[C, Q, A, R]):
     def apply_batch(self, commands: Sequence[C], ctx: ApplyContext) -> Sequence[R] | None:
         """Change the state by several commands in order; `ctx` is the first one's.
 
-        Returns the result of each, or None when none has one. The default calls
-        `apply` for each.
+        Returns the result of each, or None when none has one. The default calls `apply` for each.
         """
         apply, group_id, network_id = self.apply, ctx.group_id, ctx.network_id
         place, term, committed = ctx.log_position, ctx.term, ctx.committed
@@ -208,9 +206,8 @@ class StateMachine(Typed, Generic[C, Q, A, R]):
     def restore(self, parts: Iterable[bytes]) -> Iterator[None] | None:
         """Replace the state by that of a snapshot, from its parts in order.
 
-        May be a generator: it is then carried on piece by piece, and each
-        ``yield`` gives the event loop a turn. Nothing else is asked of the
-        machine before it is through.
+        May be a generator: it is then carried on piece by piece, and each ``yield`` gives the event
+        loop a turn. Nothing else is asked of the machine before it is through.
 
         Raises:
             DecodeError: The parts are no snapshot of this machine.
@@ -245,11 +242,10 @@ class NoOp(StateMachine):
 def signature_of(machine: StateMachine) -> bytes:
     """Return what names a machine: its signature and the identity of its types.
 
-    Members that understand different commands, or keep different results, would come to
-    different states,
-    so they never meet: constraints and defaults differ as fields do. Without a
-    signature the class's module and name are taken; ``__main__`` is left out, so
-    that a program and one that imports it agree.
+    Members that understand different commands, or keep different results, would come to different
+    states, so they never meet: constraints and defaults differ as fields do. Without a signature
+    the class's module and name are taken; ``__main__`` is left out, so that a program and one that
+    imports it agree.
 
     Raises:
         TypeError: `Command` or `Result` is no type that can be sent; the text says which.
@@ -276,9 +272,8 @@ def check_machine(machine: StateMachine) -> None:
     if not isinstance(machine, StateMachine):
         raise ConfigError(f"machine is {machine!r}, expected an instance of StateMachine")
     if machine.Command is StateMachine.Command and kind is not NoOp:
-        raise ConfigError(
-            f"{name} has no `Command`: the type of its commands, or `Command = object`"
-        )
+        what = "the type of its commands, or `Command = object`"
+        raise ConfigError(f"{name} has no `Command`: {what}")
     if kind.apply is StateMachine.apply and kind.apply_batch is StateMachine.apply_batch:
         raise ConfigError(f"{name} has neither `apply` nor `apply_batch`")
     for method in ("apply", "apply_batch", "query", "snapshot", "restore"):

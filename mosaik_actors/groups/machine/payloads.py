@@ -7,11 +7,10 @@ ordered, applied and decoded whole: the codec's price per call is several times 
 one more command in a call. For the same reason payloads of single commands are decoded
 in runs.
 
-Invariant: decoding a run gives exactly what decoding each payload alone would.
-Members see the same log in different runs, so this must hold for any bytes. The
-run is therefore first split again at the boundaries that MessagePack itself
-sees, and only when these are the payloads' is it decoded as one; else every
-payload is decoded alone. (Else two broken payloads could be read as two good ones.)
+Invariant: decoding a run gives exactly what decoding each payload alone would. Members see the same
+log in different runs, so this must hold for any bytes. The run is therefore first split again at
+the boundaries that MessagePack itself sees, and only when these are the payloads' is it decoded as
+one; else every payload is decoded alone. (Else two broken payloads could be read as two good ones.)
 
 A result is what `apply` returned for one command. Its bytes are part of the replicated
 state, so they depend on the value and its type alone. A value that does not fit the
@@ -22,7 +21,6 @@ its place, alike everywhere, and whoever wants the result is notified.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -73,37 +71,15 @@ def decode_positions(data: bytes | None) -> range | None:
     return None
 
 
-@dataclass(slots=True)
-class Decoded:
-    """What a run of payloads means.
-
-    Attributes:
-        commands: Those of each payload, up to the first that could not be decoded.
-        error: Why that one could not be; None when all could.
-    """
-
-    commands: list[Any]
-    error: Exception | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedOutcome:
-    """What the bytes of a result mean.
-
-    Attributes:
-        value: What `apply` returned.
-        mismatch: The class of a value that is not of the machine's `Result`; empty for one that is.
-    """
+class AppliedOutcome(msgspec.Struct, frozen=True):
+    """What `apply` returned; or the class of a value that is not of the machine's `Result`."""
 
     value: Any = None
     mismatch: str = ""
 
 
 class CommandCodec:
-    """Encodes and decodes the commands of one machine.
-
-    Args:
-        type_: The machine's `Command`.
+    """Encodes and decodes the commands of one machine: of its type `Command`.
 
     Raises:
         TypeError: No codec can describe the type.
@@ -128,18 +104,35 @@ class CommandCodec:
             payloads += self._encode_run(commands[at : at + PAYLOAD_COMMANDS])
         return payloads
 
-    def decode(self, payloads: Sequence[bytes]) -> Decoded:
-        """Return what payloads mean, up to the first that could not be decoded. Raises nothing."""
+    def decode(self, payloads: Sequence[bytes]) -> tuple[list[Any], Exception | None]:
+        """Return the commands in payloads, up to the first that could not be decoded, and why.
+
+        Raises nothing.
+        """
         commands = self._decode_together(payloads) if len(payloads) > 1 else None
-        return self._decode_alone(payloads) if commands is None else Decoded(commands)
+        if commands is not None:
+            return commands, None
+        commands = []
+        for payload in payloads:
+            error: Exception | None = None
+            try:
+                more = self._codec.decode_batch(payload)
+                if not more:
+                    raise DecodeError("a payload without commands")
+            except Exception as exc:
+                more, error = [], exc
+                if count_commands(payload) > 1 and (cut := _cut_up(payload)):
+                    more, error = self.decode(cut)  # which one it is
+            commands += more
+            if error is not None:
+                return commands, error
+        return commands, None
 
     def check_counts(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` if one of the payloads would hold everything up for too long."""
         for payload in payloads:
             if (count := count_commands(payload)) > PEER_COMMANDS_MAX:
                 raise DecodeError(f"a payload of {count} commands, at most {PEER_COMMANDS_MAX}")
-
-    # Helpers.
 
     def _encode_checked(self, command: Any) -> bytes:
         payload = self._codec.encode_batch((command,))
@@ -171,9 +164,8 @@ class CommandCodec:
         for payload in payloads:
             if not payload.startswith(head):
                 return None
-        body = b"".join(
-            [_ARRAY_32, len(payloads).to_bytes(4), *[payload[_HEAD_BYTES:] for payload in payloads]]
-        )
+        rest = [payload[_HEAD_BYTES:] for payload in payloads]
+        body = b"".join([_ARRAY_32, len(payloads).to_bytes(4), *rest])
         try:
             sizes = [len(raw) + _HEAD_BYTES for raw in map(bytes, _split(body))]
             if sizes != [len(payload) for payload in payloads]:
@@ -182,35 +174,12 @@ class CommandCodec:
         except Exception:  # hostile bytes, or a record's own checks: see which one
             return None
 
-    def _decode_alone(self, payloads: Sequence[bytes]) -> Decoded:
-        decoded = Decoded([])
-        for payload in payloads:
-            try:
-                commands = self._codec.decode_batch(payload)
-                if not commands:
-                    raise DecodeError("a payload without commands")
-                decoded.commands += commands
-            except Exception as exc:
-                rest = Decoded([], exc)
-                if count_commands(payload) > 1 and (cut := _cut_up(payload)):
-                    rest = self._decode_alone(cut)  # which one it is
-                decoded.commands += rest.commands
-                decoded.error = rest.error
-                if decoded.error is not None:
-                    break
-        return decoded
-
 
 class ResultCodec:
-    """Encodes and decodes what a machine's `apply` returns.
+    """Encodes and decodes what a machine's `apply` returns: values of its type `Result`.
 
-    None is always a result, whatever the type says: a command may have none.
-
-    Args:
-        type_: The machine's `Result`; None for a machine without results.
-
-    Attributes:
-        is_wanted: Whether there are results at all.
+    None is always a result, whatever the type says: a command may have none. When the type itself
+    is None there are no results at all: they are not wanted (`is_wanted`).
 
     Raises:
         TypeError: No codec can describe the type.

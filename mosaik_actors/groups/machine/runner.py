@@ -15,18 +15,18 @@ entries were committed at once. So nothing may depend on it:
       its runs end with each entry. So do those of a machine with results, for the next
       entry may have answers that a repetition gives, or drop them.
 
-A payload that could not be decoded ends the member (`MachineFailed`), after what
-comes before it is applied. Members whose types differ (in their own checks, say:
-all that a type declares is part of the group's id) would otherwise go on with
-different states, and nobody would know.
+A payload that could not be decoded ends the member (`MachineFailed`), after what comes before it is
+applied. Members whose types differ (in their own checks, say: all that a type declares is part of
+the group's id) would otherwise go on with different states, and nobody would know.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from ...errors import MosaikError, clip
 from ...ids import GroupId, NetworkId
@@ -56,8 +56,7 @@ class MachineFailed(MosaikError):
         return f"{self.what} at entry {self.index}: {type(self.cause).__name__}: {clip(self.cause)}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True):
     """Where in a run an entry's first command is, and what their context says of the entry."""
 
     offset: int
@@ -136,16 +135,15 @@ class Runner:
             return
         payloads, places = self._payloads, self._places
         self._payloads, self._places = [], []
-        decoded = self.codec.decode(payloads)
+        commands, error = self.codec.decode(payloads)
         first_position = self._run_position + 1
-        if decoded.commands:
-            self._apply(decoded.commands, first_position, _place_of(places, 0))
-        if decoded.error is not None:
-            offset = len(decoded.commands)
+        if commands:
+            self._apply(commands, first_position, _place_of(places, 0))
+        if error is not None:
+            offset = len(commands)
             self.position = first_position + offset - 1
             what = f"the committed command {first_position + offset} could not be decoded"
-            failure = MachineFailed(_place_of(places, offset).index, decoded.error, what)
-            raise failure from decoded.error
+            raise MachineFailed(_place_of(places, offset).index, error, what) from error
 
     def take_results(self) -> Iterator[tuple[bytes, list[bytes]]]:
         """Return what the commands of this entry have returned: of each payload, and where."""
@@ -169,12 +167,7 @@ class Runner:
 
     def _apply(self, commands: list[Any], position: int, place: _Place) -> None:
         context = ApplyContext(
-            position,
-            place.index,
-            place.term,
-            place.committed,
-            self._group_id,
-            self._network_id,
+            position, place.index, place.term, place.committed, self._group_id, self._network_id
         )
         try:
             values = self._machine.apply_batch(commands, context)

@@ -1,10 +1,9 @@
 """Exactly once: which commands of which client were applied, and what they returned.
 
-A client that gets no answer asks again, perhaps another leader, and both copies
-may end up in the log. Each replica therefore remembers, per client, how far it
-has applied and what it answered (Raft thesis 6.3). The table is part of the
-replicated state: it changes only while entries are applied, in log order, with
-nothing but the log's content, and it is part of every snapshot.
+A client that gets no answer asks again, perhaps another leader, and both copies may end up in the
+log. Each replica therefore remembers, per client, how far it has applied and what it answered (Raft
+thesis 6.3). The table is part of the replicated state: it changes only while entries are applied,
+in log order, with nothing but the log's content, and it is part of every snapshot.
 
     * A client numbers its payloads, of one command or several, from 1, without a gap. They
       are applied in that order, each whole: one that comes too early is refused and may come
@@ -15,24 +14,20 @@ nothing but the log's content, and it is part of every snapshot.
       of those the oldest are dropped, and then only the position is known. A client
       that is silent for `idle_index_count` log positions, or is the longest silent one
       when there are too many, is forgotten.
-    * A forgotten client that comes back must not begin anew, for its repeated
-      first command may have been applied. It differs from a new one by
-      `CommandBatch.born_index`: where its session began. At or before the last
-      activity of any client ever forgotten, it is refused as expired.
-      (The thesis registers clients through the log, a round trip that this
-      saves.)
+    * A forgotten client that comes back must not begin anew, for its repeated first command may
+      have been applied. It differs from a new one by `CommandBatch.born_index`: where its session
+      began. At or before the last activity of any client ever forgotten, it is refused as expired.
+      (The thesis registers clients through the log, a round trip that this saves.)
 
-Positions in the log are the only clock, for replicas must agree about who is
-forgotten.
+Positions in the log are the only clock, for replicas must agree about who is forgotten.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
 from typing import Annotated, Final
 
 import msgspec
@@ -40,7 +35,7 @@ import msgspec
 from ...errors import DecodeError
 from ...wire_encoding import BoundedDecoder, encode
 from ..wire.commands import CommandBatch
-from ..wire.types import CLIENT_BYTES
+from ..wire.types import ClientId
 
 TABLE_BYTES_MAX: Final = 1 << 31
 _CLIENTS_MAX: Final = 1 << 20
@@ -131,35 +126,31 @@ class Results:
 
     def forget(self, positions: Iterable[bytes | None]) -> None:
         """Drop what the commands at some positions returned."""
-        for position in positions:
-            if position in self.kept:
-                self._drop(position)
+        if self.kept:
+            for position in positions:
+                if position in self.kept:
+                    self._drop(position)
 
     def _drop(self, position: bytes) -> None:
         self._size_bytes -= len(self.kept.pop(position)) + _OVERHEAD_BYTES
 
 
-class _Session:
+class _Session(msgspec.Struct, array_like=True, eq=False):
     """One client: applied up to `last`, with the positions after `last` - len(positions)."""
 
-    __slots__ = ("active_index", "last", "positions")
-
-    def __init__(self) -> None:
-        self.last = 0
-        self.active_index = 0
-        self.positions: deque[bytes | None] = deque()
+    client: ClientId
+    active_index: Annotated[int, msgspec.Meta(ge=0)]
+    last: Annotated[int, msgspec.Meta(ge=0)] = 0
+    positions: Annotated[list[bytes | None], msgspec.Meta(max_length=_RESULTS_MAX)] = msgspec.field(
+        default_factory=list
+    )
 
     def forget(self, answered: int, results: Results) -> None:
         """Drop what is known of commands up to `answered`."""
-        positions = self.positions
-        if results.kept:
-            count = max(0, min(answered, self.last) - (self.last - len(positions)))
-            results.forget(islice(positions, count))
-        if answered >= self.last:
-            positions.clear()
-            return
-        for _ in range(answered - (self.last - len(positions))):
-            positions.popleft()
+        count = min(answered, self.last) - (self.last - len(self.positions))
+        if count > 0:
+            results.forget(self.positions[:count])
+            del self.positions[:count]
 
     def answer_of(self, sequence: int) -> CommandAnswer:
         """Return the answer to a command that was applied."""
@@ -203,30 +194,31 @@ class Sessions:
         self._expire(index)
         session = self._find(command_batch, index)
         if session is None:
-            return _refuse(command_batch, 0, Refusal.EXPIRED)
+            return refuse(command_batch, 0, Refusal.EXPIRED)
         session.active_index = index
         self._sessions.move_to_end(command_batch.client)
-        session.forget(min(command_batch.answered, session.last), self.results)
-        repeated = min(
-            len(command_batch.payloads), max(0, session.last - command_batch.first_sequence + 1)
-        )
-        answers = [session.answer_of(command_batch.first_sequence + n) for n in range(repeated)]
-        if repeated == len(command_batch.payloads):
+        session.forget(command_batch.answered, self.results)
+        first, payloads = command_batch.first_sequence, command_batch.payloads
+        repeated = min(len(payloads), max(0, session.last - first + 1))
+        answers = [session.answer_of(first + n) for n in range(repeated)]
+        if repeated == len(payloads):
             return answers
-        if command_batch.first_sequence + repeated != session.last + 1:
-            return _refuse(command_batch, 0, Refusal.GAP)
+        if first + repeated != session.last + 1:
+            return refuse(command_batch, 0, Refusal.GAP)
         room = self._limits.result_count - len(session.positions)
-        fresh = command_batch.payloads[repeated : repeated + room]
+        fresh = payloads[repeated : repeated + room]
         if fresh:
-            self._apply_fresh(session, fresh, machine, answers)
-        return answers + _refuse(command_batch, repeated + len(fresh), Refusal.OVERFLOW)
+            positions = machine(fresh)
+            count = len(positions)
+            assert count == len(fresh), f"{count} positions of {len(fresh)} commands"
+            answers += [CommandAnswer(n, at) for n, at in enumerate(positions, session.last + 1)]
+            session.last += count
+            session.positions += positions
+        return answers + refuse(command_batch, repeated + len(fresh), Refusal.OVERFLOW)
 
     def to_bytes(self) -> bytes:
         """Return the table for a snapshot: the same bytes on every replica."""
-        rows = tuple(
-            _Row(client, session.active_index, session.last, tuple(session.positions))
-            for client, session in self._sessions.items()
-        )
+        rows = tuple(self._sessions.values())
         kept = tuple(self.results.kept.items())
         # A table without results is written as it was before there were any.
         table = (self._forgotten_index, rows)
@@ -234,35 +226,21 @@ class Sessions:
 
     @classmethod
     def from_bytes(cls, data: bytes, limits: SessionLimits | None = None) -> Sessions:
-        """Return the table of a snapshot. Raises `DecodeError` when it is none."""
+        """Return the table of a snapshot. Raises `DecodeError` when it is none of ours."""
         table = _decoder.decode(data)
         sessions = cls(limits)
         sessions._forgotten_index = table.forgotten_index
-        for row in table.rows:
-            session = _Session()
-            session.active_index, session.last = row.active_index, row.last
-            session.positions.extend(row.positions)
-            sessions._sessions[row.client] = session
+        sessions._sessions.update((session.client, session) for session in table.rows)
         for position, result in table.results:
             sessions.results.keep(position, result)
+        if sessions.to_bytes() != data:
+            raise DecodeError("a table of sessions is not written as it should be")
+        if len(sessions) > sessions._limits.client_count:
+            limit = sessions._limits.client_count
+            raise DecodeError(f"{len(sessions)} clients in a snapshot, at most {limit}")
         return sessions
 
     # Helpers.
-
-    def _apply_fresh(
-        self,
-        session: _Session,
-        payloads: Sequence[bytes],
-        machine: Callable[[Sequence[bytes]], Sequence[bytes | None]],
-        answers: list[CommandAnswer],
-    ) -> None:
-        positions = machine(payloads)
-        count = len(positions)
-        assert count == len(payloads), f"{count} positions of {len(payloads)} commands"
-        for position in positions:
-            session.last += 1
-            answers.append(CommandAnswer(session.last, position))
-        session.positions.extend(positions)
 
     def _find(self, command_batch: CommandBatch, index: int) -> _Session | None:
         """Return the client's session, a new one if it may begin, None if it is expired."""
@@ -270,8 +248,8 @@ class Sessions:
         if session is None:
             if command_batch.born_index <= self._forgotten_index:
                 return None
-            session = self._sessions[command_batch.client] = _Session()
-            session.active_index = index
+            session = _Session(command_batch.client, index)
+            self._sessions[command_batch.client] = session
             if len(self._sessions) > self._limits.client_count:
                 self._forget_oldest()
         return session
@@ -283,8 +261,7 @@ class Sessions:
 
     def _forget_oldest(self) -> None:
         _, session = self._sessions.popitem(last=False)
-        if self.results.kept:
-            self.results.forget(session.positions)
+        self.results.forget(session.positions)
         self._forgotten_index = max(self._forgotten_index, session.active_index)
 
 
@@ -299,23 +276,17 @@ def read_results(result: bytes, count: int) -> Sequence[bytes | None]:
     return results if len(results) == count else (None,) * count
 
 
-def _refuse(command_batch: CommandBatch, from_: int, refusal: Refusal) -> list[CommandAnswer]:
+def refuse(command_batch: CommandBatch, from_: int, refusal: Refusal) -> list[CommandAnswer]:
+    """Return the answers to the commands of a batch from one on, which are not applied."""
     first = command_batch.first_sequence
     return [
         CommandAnswer(first + n, None, refusal) for n in range(from_, len(command_batch.payloads))
     ]
 
 
-class _Row(msgspec.Struct, frozen=True, array_like=True):
-    client: Annotated[bytes, msgspec.Meta(min_length=CLIENT_BYTES, max_length=CLIENT_BYTES)]
-    active_index: Annotated[int, msgspec.Meta(ge=0)]
-    last: Annotated[int, msgspec.Meta(ge=0)]
-    positions: Annotated[tuple[bytes | None, ...], msgspec.Meta(max_length=_RESULTS_MAX)]
-
-
 class _Table(msgspec.Struct, frozen=True, array_like=True):
     forgotten_index: int
-    rows: Annotated[tuple[_Row, ...], msgspec.Meta(max_length=_CLIENTS_MAX)]
+    rows: Annotated[tuple[_Session, ...], msgspec.Meta(max_length=_CLIENTS_MAX)]
     results: Annotated[tuple[tuple[bytes, bytes], ...], msgspec.Meta(max_length=_KEPT_MAX)] = ()
 
 

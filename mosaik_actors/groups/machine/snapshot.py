@@ -1,9 +1,8 @@
 """A snapshot of a member: its parts.
 
-The first part is a `Header`: what the group knows beside its machine, and how
-far it is. When the table of sessions is large, some parts go on with it. The
-machine's own parts follow. All of it is the same on every member at the same
-place in the log: nothing local is in it.
+The first part is a `Header`: what the group knows beside its machine, and how far it is. When the
+table of sessions is large, some parts go on with it. The machine's own parts follow. All of it is
+the same on every member at the same place in the log: nothing local is in it.
 
 A header alone, with no parts of the machine, stands for a history in which no
 command was applied yet: it is what a member begins one with.
@@ -16,7 +15,6 @@ written as we would write them, which refuses doubled clients and the like.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -35,14 +33,10 @@ _PIECES_MAX: Final = TABLE_BYTES_MAX // PIECE_BYTES
 
 
 class SnapshotError(MosaikError):
-    """The machine made no snapshot that could be used; the text says why.
-
-    Its state is not in doubt.
-    """
+    """The machine made no snapshot that could be used; its state is not in doubt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Header:
+class Header(msgspec.Struct, frozen=True, eq=False):
     """What the group knows beside its machine, as of one place in the log.
 
     Attributes:
@@ -50,34 +44,22 @@ class Header:
         sessions: Which commands of which client were applied.
         index: The last entry that is included.
         position: How many commands were applied.
-        has_machine: Whether the machine's parts follow; else it is as it was
-            when it was made.
+        has_machine: Whether the machine's parts follow; else it is as it was when it was made.
     """
 
-    ledger: Ledger = field(default_factory=Ledger)
-    sessions: Sessions = field(default_factory=Sessions)
+    ledger: Ledger
+    sessions: Sessions
     index: int = 0
     position: int = 0
     has_machine: bool = False
 
-    @property
-    def history(self) -> bytes:
-        """The history's id."""
-        return self.ledger.history
-
     def to_parts(self) -> list[bytes]:
         """Return it as the first parts of a snapshot: one, unless the sessions are many."""
         table = self.sessions.to_bytes()
-        pieces = [table[at : at + PIECE_BYTES] for at in range(0, len(table), PIECE_BYTES)]
-        first = _Header(
-            self.index,
-            self.position,
-            self.has_machine,
-            self.ledger.to_bytes(),
-            len(pieces) - 1,
-            pieces[0],
-        )
-        return [encode(first), *pieces[1:]]
+        first, *more = [table[at : at + PIECE_BYTES] for at in range(0, len(table), PIECE_BYTES)]
+        ledger = self.ledger.to_bytes()
+        head = _Header(self.index, self.position, self.has_machine, ledger, len(more), first)
+        return [encode(head), *more]
 
     @classmethod
     def read(cls, parts: Iterator[bytes], limits: SessionLimits | None = None) -> Header:
@@ -88,20 +70,8 @@ class Header:
         """
         first = _decoder.decode(_next(parts))
         table = b"".join([first.piece, *[_next(parts) for _ in range(first.more_count)]])
-        ledger = Ledger.from_bytes(first.ledger)
-        sessions = Sessions.from_bytes(table, limits)
-        if ledger.to_bytes() != first.ledger or sessions.to_bytes() != table:
-            raise DecodeError("the header of a snapshot is not written as it should be")
-        client_count = (limits or SessionLimits()).client_count
-        if len(sessions) > client_count:
-            raise DecodeError(f"{len(sessions)} clients in a snapshot, at most {client_count}")
-        return cls(
-            ledger=ledger,
-            sessions=sessions,
-            index=first.index,
-            position=first.position,
-            has_machine=first.has_machine,
-        )
+        ledger, sessions = Ledger.from_bytes(first.ledger), Sessions.from_bytes(table, limits)
+        return cls(ledger, sessions, first.index, first.position, first.has_machine)
 
 
 def checked_parts(
@@ -134,6 +104,4 @@ class _Header(msgspec.Struct, frozen=True, array_like=True, tag="state-1"):
     piece: Annotated[bytes, msgspec.Meta(max_length=PIECE_BYTES)]
 
 
-_decoder: BoundedDecoder[_Header] = BoundedDecoder(
-    _Header, "the header of a snapshot", PART_BYTES_MAX
-)
+_decoder = BoundedDecoder[_Header](_Header, "the header of a snapshot", PART_BYTES_MAX)

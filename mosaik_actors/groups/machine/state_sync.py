@@ -32,8 +32,7 @@ class StateSync:
     """The base of all ways to sync; a way of one's own derives from it or from a built-in one.
 
     Attributes:
-        fetch_timeout: Seconds until a request to one peer counts as lost and
-            goes to another.
+        fetch_timeout: Seconds until a request to one peer counts as lost and goes to another.
     """
 
     fetch_timeout: float = 5.0

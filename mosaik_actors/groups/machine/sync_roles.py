@@ -1,18 +1,15 @@
 """State sync: what the two sides are, and what they see of the group.
 
-A member that has to catch up runs a `SyncTask`; every member runs a
-`SyncProvider` that serves the tasks of others. What a task sends to a peer goes
-to that peer's provider, and what a provider sends goes to that peer's task: the
-caller marks which of the two a frame is for, so each way of syncing is free to
-use whatever bytes it likes.
+A member that has to catch up runs a `SyncTask`; every member runs a `SyncProvider` that serves the
+tasks of others. What a task sends to a peer goes to that peer's provider, and what a provider sends
+goes to that peer's task: the caller marks which of the two a frame is for, so each way of syncing
+is free to use whatever bytes it likes.
 
-Both are pure state machines, driven as all cores are: put something in, drain
-`next_event` until it returns None, then re-read `get_timer`. All ``now`` are
-seconds of one monotonic clock.
+Both are pure state machines, driven as all cores are: put something in, drain `next_event` until it
+returns None, then re-read `get_timer`. All ``now`` are seconds of one monotonic clock.
 
-Everything that is served is *committed*. So two honest answers about one index
-never differ (Raft thesis 3.6.1, State Machine Safety), and a range may be put
-together from any number of peers.
+Everything that is served is *committed*. So two honest answers about one index never differ (Raft
+thesis 3.6.1, State Machine Safety), and a range may be put together from any number of peers.
 """
 
 from __future__ import annotations
@@ -22,18 +19,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+import msgspec
+
 from ...ids import PeerId
 from ..wire.records import Entry, SnapshotMetadata
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """What a bonded peer says it can serve.
+class Holder(msgspec.Struct, frozen=True):
+    """What a bonded peer says it can serve: from `first_index` to `commit_index`.
 
-    Attributes:
-        first_index: The first entry it still has.
-        commit_index: The last entry that it knows to be committed.
-        is_catching_up: It is fetching state itself; it is not asked.
+    One that is fetching state itself (`is_catching_up`) is not asked.
     """
 
     first_index: int
@@ -64,8 +59,6 @@ class SyncContext:
     """What a side of a sync is given.
 
     Attributes:
-        me: This member.
-        log: Its log.
         rng: Draws the numbers of requests.
         is_leader: Says whether this member leads just now.
         next_index: For a task: the first index that is missing here, one after
@@ -80,15 +73,11 @@ class SyncContext:
     next_index: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedSnapshot:
-    """A snapshot that this member takes because the log said so.
+class RequestedSnapshot(msgspec.Struct, frozen=True):
+    """A snapshot that this member takes because the log said so, at the entry that did.
 
-    Attributes:
-        metadata: Where it stands: at the entry of the system entry.
-        request_id: The system entry's.
-        parts: Its parts, which may be made lazily while the state moves on. At
-            most `PARTS_COUNT_MAX` of at most `PART_BYTES_MAX` (`machine`).
+    Its parts may be made lazily while the state moves on: at most `PARTS_COUNT_MAX` of at most
+    `PART_BYTES_MAX`.
     """
 
     metadata: SnapshotMetadata
@@ -96,16 +85,14 @@ class RequestedSnapshot:
     parts: Iterator[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class SendSync:
+class SendSync(msgspec.Struct, frozen=True):
     """Send bytes to the other side of the sync at a peer; they may be lost."""
 
     peer: PeerId
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class InstallEntries:
+class InstallEntries(msgspec.Struct, frozen=True):
     """Call `Raft.install(None, entries)`, then the task's `installed`, whatever came of it.
 
     The entries are committed and follow without a gap what was installed
@@ -115,61 +102,41 @@ class InstallEntries:
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InstallSnapshot:
+class InstallSnapshot(msgspec.Struct, frozen=True):
     """Restore the machine from `parts`, then call `Raft.install` and the task's `installed`."""
 
     metadata: SnapshotMetadata
     parts: Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class SyncProgress:
-    """So many entries, or parts of a snapshot, are fetched; `total` is 0 while unknown."""
-
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class StateSyncFinished:
+class StateSyncFinished(msgspec.Struct, frozen=True):
     """Everything that was worth fetching is installed; replication does the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateSyncFailed:
+class StateSyncFailed(msgspec.Struct, frozen=True):
     """Everything was tried for long. The caller may begin anew with another task."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SyncMismatch:
+class SyncMismatch(msgspec.Struct, frozen=True):
     """What members sent did not fit together; it is fetched anew. For the log."""
 
     what: str
 
 
 TaskEvent = (
-    SendSync
-    | InstallEntries
-    | InstallSnapshot
-    | SyncProgress
-    | SyncMismatch
-    | StateSyncFinished
-    | StateSyncFailed
+    SendSync | InstallEntries | InstallSnapshot | SyncMismatch | StateSyncFinished | StateSyncFailed
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotWanted:
+class SnapshotWanted(msgspec.Struct, frozen=True):
     """This member leads and shall propose `TakeSnapshot(request_id)`. It may be lost."""
 
     request_id: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotFailed:
+class SnapshotFailed(msgspec.Struct, frozen=True):
     """The snapshot could not be made here; others may have made theirs. For the log."""
 
     request_id: bytes
@@ -179,7 +146,24 @@ class SnapshotFailed:
 ProviderEvent = SendSync | SnapshotWanted | SnapshotFailed
 
 
-class SyncTask(Protocol):
+class SyncSide(Protocol):
+    """What both sides are driven by."""
+
+    def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
+        """Take in what the other side at a peer sent.
+
+        Raises:
+            RemoteError: It is not a message at all. A task has turned to others.
+        """
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is due, possibly at once; None for never."""
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due, in bounded portions. Too early does no harm."""
+
+
+class SyncTask(SyncSide, Protocol):
     """The side that catches up. It does nothing more after it has finished or failed."""
 
     def update_holders(
@@ -190,50 +174,23 @@ class SyncTask(Protocol):
         A peer that is no longer in `holders` is gone, and with it what it was asked.
         """
 
-    def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Take in what a peer's provider sent.
-
-        Raises:
-            RemoteError: It is not a message at all. The task has turned to others.
-        """
-
     def installed(self, index: int, *, now: float) -> None:
         """Take in that this member has everything up to `index`, by whatever way.
 
-        Called once after each `InstallEntries` and `InstallSnapshot`, as its
-        answer: an index before its end says that it was refused, and it is
-        fetched again from others. At other times it may be called when
-        replication was faster.
+        Called once after each `InstallEntries` and `InstallSnapshot`, as its answer: an index
+        before its end says that it was refused, and it is fetched again from others. At other times
+        it may be called when replication was faster.
         """
-
-    def get_timer(self) -> float | None:
-        """Return when `handle_timer` is due; None for never."""
-
-    def handle_timer(self, *, now: float) -> None:
-        """Do what is due. Too early does no harm."""
 
     def next_event(self) -> TaskEvent | None:
         """Return what to do next; None for nothing."""
 
 
-class SyncProvider(Protocol):
+class SyncProvider(SyncSide, Protocol):
     """The side that serves."""
-
-    def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Take in what a peer's task sent.
-
-        Raises:
-            RemoteError: It is not a message at all.
-        """
 
     def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
         """Take over a snapshot that a `TakeSnapshot` in the log asked for, on the leader or not."""
-
-    def get_timer(self) -> float | None:
-        """Return when `handle_timer` is due, possibly at once; None for never."""
-
-    def handle_timer(self, *, now: float) -> None:
-        """Do what is due, in bounded portions. Too early does no harm."""
 
     def next_event(self) -> ProviderEvent | None:
         """Return what to do next; None for nothing."""

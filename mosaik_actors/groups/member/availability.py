@@ -87,7 +87,7 @@ class Availability:
             return "behind the leader"
         if not self.is_admitted:
             return "being taken in: the change of the voters is not finished"
-        if self._raft.is_log_full:
+        if self._raft.log.size_bytes >= self._raft.settings.log_bytes:
             return (
                 "the log is full: with `snapshot` and `restore` the machine would have it compacted"
             )

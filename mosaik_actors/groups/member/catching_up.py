@@ -32,7 +32,6 @@ from ..machine.sync_roles import (
     StateSyncFinished,
     SyncContext,
     SyncMismatch,
-    SyncProgress,
     SyncTask,
 )
 from ..raft.pending_io import PendingIo
@@ -232,8 +231,6 @@ class CatchingUp:
                     self._context.send(peer, with_history(SYNC_ASK, self._history, data))
                 case InstallEntries() | InstallSnapshot():
                     self._to_install = event
-                case SyncProgress():
-                    pass
                 case SyncMismatch(what):
                     self.mismatch_count += 1
                     self._context.emit(Logged(True, f"{what}; it is fetched anew"))

@@ -68,7 +68,7 @@ class Compaction:
         is_heavy = self._applied_bytes > settings.compact_bytes
         if not is_heavy and raft.applied_index - raft.metadata.index <= settings.compact_entries:
             return False
-        if self._work is not None or not context.host.has_snapshot or context.keeps_log():
+        if self._work is not None or not context.host.machine.has_snapshot() or context.keeps_log():
             return False
         self._applied_bytes = 0
         keep_count = 0 if is_heavy else settings.keep_entries

@@ -82,7 +82,7 @@ def go_on_in(
 
 
 def _kept_entries(raft: Raft, *, keeps_tail: bool) -> tuple[Entry, ...]:
-    entries = raft.tail(raft.first_index)
+    entries = raft.log.tail(raft.first_index)
     if not keeps_tail:
         entries = entries[: raft.commit_index - raft.first_index + 1]
     return entries

@@ -16,7 +16,7 @@ from ..bootstrap.events import BootstrapStuck, Founded, HistoryDied, SavePrepare
 from ..machine.ledger import Ledger
 from ..merge.merge import Merge
 from ..merge.notices import MergeNotices
-from ..merge.replay import is_whole, merged_commands
+from ..merge.replay import merged_commands
 from ..merge.view import (
     HandOver,
     HistoriesConflict,
@@ -66,7 +66,7 @@ class Following:
 
     def __init__(self, context: Context, saving: Saving, *, now: float) -> None:
         self.history: FollowedHistory | None = None
-        self.merge = Merge(context.me, context.rng, now=now)
+        self.merge = Merge(context.rng, now=now)
         self.now = now
         self._context = context
         self._saving = saving
@@ -247,11 +247,8 @@ class Following:
         history = self.history
         if history is None or history.id != loser:
             return
-        payloads: list[bytes] = []
-        if is_whole(history.raft):
-            ancestors = self._context.host.ledger.ancestors
-            merged = merged_commands(loser, history.raft, ancestors=ancestors)
-            payloads = [command.payload for command in merged]
+        ancestors = self._context.host.ledger.ancestors
+        payloads = merged_commands(loser, history.raft, ancestors=ancestors)
         commands = tuple(self._context.host.decode_commands(payloads))
         self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
         self.give_up(is_merged=True)
@@ -262,7 +259,7 @@ class Following:
         history = self.history
         assert history is not None, "there is no history to give up"
         self._notices.note_given_up(history.id, is_merged=is_merged)
-        self.merge = Merge(self._context.me, self._context.rng, now=self.now)
+        self.merge = Merge(self._context.rng, now=self.now)
         self._context.client.change_history()
         self._drop_history()
 
@@ -352,7 +349,7 @@ class Following:
             is_leader=raft.is_leader,
             has_leader=raft.leader is not None,
             voter_count=len(raft.configuration.voters),
-            position_of=lambda: self._context.host.position,
+            position=lambda: self._context.host.position,
             ledger=self._context.host.ledger,
             log=raft,
             peers=self._context.statuses,

@@ -185,7 +185,7 @@ class FollowedHistory:
         """Return the position the log's last command will have if all of them are applied."""
         raft = self.raft
         waiting = 0
-        for entry in raft.tail(raft.applied_index + 1):
+        for entry in raft.log.tail(raft.applied_index + 1):
             if entry.kind is EntryKind.COMMANDS:
                 waiting += sum(batch.command_count for batch in decode_command_batches(entry.data))
         return self._context.host.position + waiting
@@ -316,7 +316,7 @@ class FollowedHistory:
 
     def _note_heard(self) -> None:
         """Note for people when a quiesced leader was heard last."""
-        if (liveness := self.raft.liveness) is not None:
+        if (liveness := self.raft.role.liveness) is not None:
             self.elections.heard_s = max(self.elections.heard_s, liveness.last_heard_at)
 
     # The pump.

@@ -5,24 +5,23 @@
     CLOSING  the other history has accepted; `CloseInto` is on its way into the
              log, and what becomes of it is not known
 
-The shorter history asks. Which one that is, each leader judges by what it hears
-of the other, a little late: when both grow, each takes itself for the longer
-one. So after a while the longer one asks too, and the one that is asked, whose
-own length is exact, decides. When two requests cross, both sides compare the
-lengths in them, the same two numbers.
+The shorter history asks. Which one that is, each leader judges by what it hears of the other, a
+little late: when both grow, each takes itself for the longer one. So after a while the longer one
+asks too, and the one that is asked, whose own length is exact, decides. When two requests cross,
+both sides compare the lengths in them, the same two numbers.
 
-A log that is not whole cannot be replayed. A leader without the whole log hands
-over to a voter that has it; when there is none, the history cannot end, unless
-all that is in it is in the other one, which continues it or is continued by it.
+A log that is not whole cannot be replayed. A leader without the whole log hands over to a voter
+that has it; when there is none, the history cannot end, unless all that is in it is in the other
+one, which continues it or is continued by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from math import inf
 from random import Random
 
-from ...ids import PeerId
 from ..wire.merge import MergeAccepted, MergeRefusal, MergeRefused, MergeRequest
 from ..wire.system_entries import CloseInto
 from ..wire.types import REQUEST_BYTES
@@ -42,8 +41,6 @@ from .view import (
     rank_of,
     to_peer,
 )
-
-_NEVER = float("inf")
 
 
 class MergePhase(Enum):
@@ -66,7 +63,7 @@ class Asking:
         self, rng: Random, config: MergeConfig, emit: Callable[[MergeEvent], None]
     ) -> None:
         self.phase = MergePhase.IDLE
-        self.timer_s = _NEVER
+        self.timer_s = inf
         self._rng = rng
         self._config = config
         self._emit = emit
@@ -74,25 +71,26 @@ class Asking:
         self._told: dict[bytes, int] = {}
         self._next_at_s = 0.0
         self._retry_s = config.retry
-        self._warned_at_s = -_NEVER
+        self._warned_at_s = -inf
         self._request = MergeRequest(bytes(REQUEST_BYTES), bytes(REQUEST_BYTES), 0)
-        self._target: tuple[bytes, PeerId] | None = None
+        self._asked = b""
         self._accept_count = 0
         self._count_max: int | None = None
-        self._deadline_s = _NEVER
+        self._deadline_s = inf
         self._closing: CloseInto | None = None
 
     def look(self, view: MergeView, others: Mapping[bytes, Other], *, now: float) -> None:
         """Look at what is in sight, and ask when it is time."""
         self._note_sight(others, now)
-        self.timer_s = _NEVER
-        if self.phase is MergePhase.ASKED and not view.is_leading:
-            self.phase = MergePhase.IDLE
-        if self.phase is MergePhase.ASKED and now >= self._deadline_s:
-            self._back_off(now)
+        self.timer_s = inf
         if self.phase is MergePhase.ASKED:
-            self.timer_s = self._deadline_s
-        elif self.phase is MergePhase.IDLE and view.is_leading:
+            if not view.is_leading:
+                self.phase = MergePhase.IDLE
+            elif now >= self._deadline_s:
+                self._back_off(now)
+            else:
+                self.timer_s = self._deadline_s
+        if self.phase is MergePhase.IDLE and view.is_leading:
             self._consider(view, others, now)
 
     def expects_merge(self, *, now: float) -> bool:
@@ -104,17 +102,13 @@ class Asking:
 
     def crosses(self, request: MergeRequest) -> bool:
         """Return whether the other history of a request is the one that was asked."""
-        target = self._target
-        return (
-            self.phase is MergePhase.ASKED and target is not None and target[0] == request.history
-        )
+        return self.phase is MergePhase.ASKED and request.history == self._asked
 
     def yields_to(self, request: MergeRequest) -> bool:
         """Return whether of two requests that crossed, the other one is the longer history's."""
         mine = self._request
-        return rank_of(mine.history, mine.command_count, is_whole=True) < rank_of(
-            request.history, request.command_count, is_whole=True
-        )
+        other_rank = rank_of(request.history, request.command_count)
+        return rank_of(mine.history, mine.command_count) < other_rank
 
     def withdraw(self, *, now: float) -> None:
         """Drop the request that is out: its answer will be ignored."""
@@ -126,15 +120,13 @@ class Asking:
         self._told[request.history] = request.command_count
         self._next_at_s = now
 
-    def receive_accepted(
-        self, peer: PeerId, message: MergeAccepted, view: MergeView, *, now: float
-    ) -> None:
+    def receive_accepted(self, message: MergeAccepted, view: MergeView, *, now: float) -> None:
         """Close this history into one that has accepted it."""
         if self.phase is not MergePhase.ASKED or message.request_id != self._request.request_id:
             return
         # What need not be replayed has nothing that the one that was asked has not.
-        is_asked = self._target is not None and message.history == self._target[0]
-        can_end = is_whole(view.log) or (is_asked and self._count_max is not None)
+        is_inside = message.history == self._asked and self._count_max is not None
+        can_end = is_inside or is_whole(view.log)
         if not view.is_leading or not can_end:
             self._back_off(now)
             return
@@ -174,7 +166,7 @@ class Asking:
         if not can_end and transfer_target is None:
             self._warn(best, now)
             return
-        told = rank_of(best.history, self._told.get(best.history, 0), is_whole=True)
+        told = rank_of(best.history, self._told.get(best.history, 0))
         is_longer = max(best.rank, told) > own_rank(view, best)
         due_s = self._since[best.history] + (0.0 if is_longer else self._config.patience)
         due_s = max(due_s, self._next_at_s)
@@ -189,8 +181,8 @@ class Asking:
     def _ask(self, other: Other, view: MergeView, now: float) -> None:
         assert other.leader is not None, "asked a history without a leader"
         request_id = self._rng.randbytes(REQUEST_BYTES)
-        self._request = MergeRequest(view.history, request_id, view.position)
-        self._target = (other.history, other.leader)
+        self._request = MergeRequest(view.history, request_id, view.position())
+        self._asked = other.history
         self._accept_count = view.ledger.accept_count
         self._count_max = None if is_whole(view.log) else view.ledger.command_count
         self.phase = MergePhase.ASKED

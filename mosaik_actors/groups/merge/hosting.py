@@ -1,15 +1,15 @@
 """The leader of a history that goes on: it accepts merging histories and takes in their commands.
 
-It puts into the log what it is asked to, and answers when that is applied. It
-need not get anything right beyond that: a system entry that comes too early, too late
-or twice is void by the ledger's rules. So nothing here has to survive a change
-of the leader; whoever replays asks the next one how far it is, and goes on.
+It puts into the log what it is asked to, and answers when that is applied. It need not get anything
+right beyond that: a system entry that comes too early, too late or twice is void by the ledger's
+rules. So nothing here has to survive a change of the leader; whoever replays asks the next one how
+far it is, and goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...ids import PeerId
 from ..wire.merge import (
@@ -45,11 +45,10 @@ HELD_BYTES_MAX = 32 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Held:
-    """A system entry that was proposed for somebody, and who waits for it, by run."""
+    """A system entry that was proposed for somebody, and who waits for it, with its run."""
 
-    upto: int
+    waiting: dict[PeerId, int]
     size_bytes: int = 0
-    waiting: dict[PeerId, int] = field(default_factory=dict)
 
 
 class Hosting:
@@ -59,13 +58,13 @@ class Hosting:
         self._config = config
         self._emit = emit
         self._accepting: dict[bytes, PeerId] = {}
-        self._held: dict[tuple[bytes, int, int], _Held] = {}
+        self._replaying: dict[tuple[bytes, int, int], _Held] = {}
         self._ending: dict[FinishMerge, _Held] = {}
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody waits for anything."""
-        return not (self._accepting or self._held or self._ending)
+        return not (self._accepting or self._replaying or self._ending)
 
     def look(self, view: MergeView) -> None:
         """Let those who wait know when this member leads no more."""
@@ -73,11 +72,10 @@ class Hosting:
             return
         for request_id, peer in self._accepting.items():
             self._send(peer, MergeRefused(request_id, MergeRefusal.NOT_LEADER))
-        self._accepting.clear()
-        for held in (*self._held.values(), *self._ending.values()):
+        for held in (*self._replaying.values(), *self._ending.values()):
             self._refuse(held, MergeRefusal.NOT_LEADER)
-        self._held.clear()
-        self._ending.clear()
+        for waiting in (self._accepting, self._replaying, self._ending):
+            waiting.clear()
 
     # What merging histories say.
 
@@ -85,19 +83,16 @@ class Hosting:
         self, peer: PeerId, request: MergeRequest, view: MergeView, asking: Asking, *, now: float
     ) -> None:
         """Accept a shorter history, with a system entry in the log, or say why not."""
-        if view.is_open and view.ledger.has_all_of(request.history):
-            if request.history != view.history:
-                self._send_state(peer, request.history, view)
-            else:
-                self._send(peer, MergeRefused(request.request_id, MergeRefusal.SAME))
+        history, request_id = request.history, request.request_id
+        if view.is_open and history != view.history and view.ledger.has_all_of(history):
+            self._send_state(peer, history, view)
             return
         why = self._why_not(request, view, asking, now)
         if why is not None:
-            self._send(peer, MergeRefused(request.request_id, why))
-            return
-        if request.request_id not in self._accepting:
-            self._accepting[request.request_id] = peer
-            self._emit(ProposeSystemEntry(AcceptMerge(request.history, request.request_id)))
+            self._send(peer, MergeRefused(request_id, why))
+        elif request_id not in self._accepting:
+            self._accepting[request_id] = peer
+            self._emit(ProposeSystemEntry(AcceptMerge(history, request_id)))
 
     def receive_query(self, peer: PeerId, query: ReplayQuery, view: MergeView) -> None:
         """Say how much of another history is here."""
@@ -106,45 +101,40 @@ class Hosting:
 
     def receive_commands(self, peer: PeerId, message: ReplayCommands, view: MergeView) -> None:
         """Put commands of a history that ended into the log."""
-        system_entry, ledger = message.system_entry, view.ledger
-        upto = system_entry.after + system_entry.command_count
-        key = (system_entry.history, system_entry.after, upto)
+        run, system_entry = message.run, message.system_entry
+        history, after, upto = key = _key_of(system_entry)
+        known = max(view.ledger.taken_of(history), self._proposed_upto(history))
         if not view.is_leading:
-            self._send(peer, ReplayRefused(message.run, MergeRefusal.NOT_LEADER))
-        elif _is_here(view, system_entry.history, upto):
-            self._send(peer, ReplayDone(message.run, upto))
-        elif key in self._held:
-            self._wait(self._held[key], peer, message.run)
-        elif system_entry.after > max(
-            ledger.taken_of(system_entry.history), self._held_upto(system_entry.history)
-        ):
-            self._send(peer, ReplayRefused(message.run, MergeRefusal.GAP))
+            self._refuse_run(peer, run, MergeRefusal.NOT_LEADER)
+        elif _is_here(view, history, upto):
+            self._send(peer, ReplayDone(run, upto))
+        elif key in self._replaying:
+            self._wait(self._replaying[key], peer, run)
+        elif after > known:
+            self._refuse_run(peer, run, MergeRefusal.GAP)
         elif not self._has_room():
-            self._send(peer, ReplayRefused(message.run, MergeRefusal.BUSY))
+            self._refuse_run(peer, run, MergeRefusal.BUSY)
         else:
-            size_bytes = sum(
-                len(payload)
-                for command_batch in system_entry.command_batches
-                for payload in command_batch.payloads
-            )
-            self._held[key] = _Held(upto, size_bytes, {peer: message.run})
+            batches = system_entry.command_batches
+            size_bytes = sum(len(payload) for batch in batches for payload in batch.payloads)
+            self._replaying[key] = _Held({peer: run}, size_bytes)
             self._emit(ProposeSystemEntry(system_entry))
 
     def receive_end(self, peer: PeerId, message: ReplayEnd, view: MergeView) -> None:
         """Note in the log that a history is here whole, if it is."""
-        system_entry = message.system_entry
+        run, system_entry, history = message.run, message.system_entry, message.system_entry.history
         if not view.is_leading:
-            self._send(peer, ReplayRefused(message.run, MergeRefusal.NOT_LEADER))
-        elif view.ledger.has_all_of(system_entry.history):
-            self._send_state(peer, system_entry.history, view)
-        elif view.ledger.taken_of(system_entry.history) != system_entry.command_count:
-            self._send(peer, ReplayRefused(message.run, MergeRefusal.GAP))
+            self._refuse_run(peer, run, MergeRefusal.NOT_LEADER)
+        elif view.ledger.has_all_of(history):
+            self._send_state(peer, history, view)
+        elif view.ledger.taken_of(history) != system_entry.command_count:
+            self._refuse_run(peer, run, MergeRefusal.GAP)
         elif system_entry in self._ending:
-            self._wait(self._ending[system_entry], peer, message.run)
+            self._wait(self._ending[system_entry], peer, run)
         elif len(self._ending) >= ACCEPTING_MAX:
-            self._send(peer, ReplayRefused(message.run, MergeRefusal.BUSY))
+            self._refuse_run(peer, run, MergeRefusal.BUSY)
         else:
-            self._ending[system_entry] = _Held(system_entry.command_count, 0, {peer: message.run})
+            self._ending[system_entry] = _Held({peer: run})
             self._emit(ProposeSystemEntry(system_entry))
 
     # What became of system entries.
@@ -163,11 +153,9 @@ class Hosting:
 
     def replay_settled(self, system_entry: Replay, view: MergeView) -> None:
         """Answer those who wait for commands: they are applied, void, or not in the log."""
-        upto = system_entry.after + system_entry.command_count
-        held = self._held.pop((system_entry.history, system_entry.after, upto), None)
-        if held is None:
-            return
-        if not _is_here(view, system_entry.history, upto):
+        history, _, upto = key = _key_of(system_entry)
+        held = self._replaying.pop(key, _Held({}))
+        if not _is_here(view, history, upto):
             self._refuse(held, MergeRefusal.FAILED)
             return
         for peer, run in held.waiting.items():
@@ -175,9 +163,7 @@ class Hosting:
 
     def finish_settled(self, system_entry: FinishMerge, view: MergeView) -> None:
         """Answer those who wait for the end of a merge."""
-        held = self._ending.pop(system_entry, None)
-        if held is None:
-            return
+        held = self._ending.pop(system_entry, _Held({}))
         if not view.ledger.has_all_of(system_entry.history):
             self._refuse(held, MergeRefusal.FAILED)
             return
@@ -190,6 +176,8 @@ class Hosting:
         self, request: MergeRequest, view: MergeView, asking: Asking, now: float
     ) -> MergeRefusal | None:
         """Return why a request is refused, None to accept it."""
+        if view.is_open and request.history == view.history:
+            return MergeRefusal.SAME
         if not view.is_leading:
             return MergeRefusal.NOT_LEADER
         if asking.crosses(request):
@@ -198,42 +186,48 @@ class Hosting:
             asking.withdraw(now=now)
         elif asking.phase is not MergePhase.IDLE or len(self._accepting) >= ACCEPTING_MAX:
             return MergeRefusal.BUSY
-        elif own_rank(view, others_of(view).get(request.history)) < rank_of(
-            request.history, request.command_count, is_whole=True
-        ):
-            asking.note_longer(request, now=now)
-            return MergeRefusal.SHORTER
+        else:
+            other = others_of(view).get(request.history)
+            if own_rank(view, other) < rank_of(request.history, request.command_count):
+                asking.note_longer(request, now=now)
+                return MergeRefusal.SHORTER
         return None
 
-    def _held_upto(self, history: bytes) -> int:
-        return max((held.upto for key, held in self._held.items() if key[0] == history), default=0)
+    def _proposed_upto(self, history: bytes) -> int:
+        return max((upto for other, _, upto in self._replaying if other == history), default=0)
 
     def _has_room(self) -> bool:
-        size_bytes = sum(held.size_bytes for held in self._held.values())
-        return len(self._held) < self._config.hosted and size_bytes < HELD_BYTES_MAX
+        size_bytes = sum(held.size_bytes for held in self._replaying.values())
+        return len(self._replaying) < self._config.hosted and size_bytes < HELD_BYTES_MAX
 
     def _wait(self, held: _Held, peer: PeerId, run: int) -> None:
         if peer in held.waiting or len(held.waiting) < WAITING_MAX:
             held.waiting[peer] = run
         else:
-            self._send(peer, ReplayRefused(run, MergeRefusal.BUSY))
+            self._refuse_run(peer, run, MergeRefusal.BUSY)
 
     def _refuse(self, held: _Held, why: MergeRefusal) -> None:
         for peer, run in held.waiting.items():
-            self._send(peer, ReplayRefused(run, why))
+            self._refuse_run(peer, run, why)
+
+    def _refuse_run(self, peer: PeerId, run: int, why: MergeRefusal) -> None:
+        self._send(peer, ReplayRefused(run, why))
 
     def _send_state(self, peer: PeerId, history: bytes, view: MergeView) -> None:
-        if not view.may_vouch:
-            return
         ledger = view.ledger
-        is_merged = ledger.has_all_of(history)
-        taken = ledger.taken_of(history)
-        self._send(peer, ReplayState(history, view.history, taken, is_merged))
+        if view.may_vouch:
+            taken, is_merged = ledger.taken_of(history), ledger.has_all_of(history)
+            self._send(peer, ReplayState(history, view.history, taken, is_merged))
 
     def _send(self, peer: PeerId, message: MergeMessage) -> None:
         self._emit(to_peer(peer, message))
 
 
+def _key_of(system_entry: Replay) -> tuple[bytes, int, int]:
+    """Return what tells the commands of one history apart: the places before and at their end."""
+    after = system_entry.after
+    return (system_entry.history, after, after + system_entry.command_count)
+
+
 def _is_here(view: MergeView, history: bytes, upto: int) -> bool:
-    ledger = view.ledger
-    return ledger.has_all_of(history) or ledger.taken_of(history) >= upto
+    return view.ledger.has_all_of(history) or view.ledger.taken_of(history) >= upto

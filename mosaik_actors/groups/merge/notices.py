@@ -1,11 +1,10 @@
 """Of which merged histories users are notified, and with which commands.
 
-Of each history that ends, once, with the commands that were first applied in it.
-Who was in it is notified when it gives it up; the others here, when their ledger
-names it as merged, whatever way it came: directly, with another one, or in a
-snapshot. A member that is new is not notified of what was merged before it had
-caught up; one that has come over from a history that ended is, for it may wait for
-just that.
+Of each history that ends, once, with the commands that were first applied in it. Who was in it is
+notified when it gives it up; the others here, when their ledger names it as merged, whatever way it
+came: directly, with another one, or in a snapshot. A member that is new is not notified of what was
+merged before it had caught up; one that has come over from a history that ended is, for it may wait
+for just that.
 """
 
 from __future__ import annotations

@@ -1,20 +1,18 @@
 """The commands of a history that ended, read off its log for another history.
 
-Not every command in a log was applied: a repeated one was not, nor one that
-came too early. Which ones were is worked out as every member did it, by running
-the sessions and the ledger over the log once more, without the machine. So the
-whole log is needed, from its first entry on; a history whose log was compacted cannot
-be merged into another one.
+Not every command in a log was applied: a repeated one was not, nor one that came too early. Which
+ones were is worked out as every member did it, by running the sessions and the ledger over the log
+once more, without the machine. So the whole log is needed, from its first entry on; a history whose
+log was compacted cannot be merged into another one.
 
 What comes out is a row of `Replay` system entries, alike whoever reads the log:
 
-    * It holds every command applied up to the `CloseInto` that ended the
-      history, once, in order, and nothing that comes after.
-    * Commands that the history had itself taken in from others keep their
-      origin, as do those of the histories that it continues. A system entry is of one
-      origin.
-    * A command's session begins nowhere (`BORN_LATEST`): it was applied, so
-      nobody may refuse it as expired.
+    * It holds every command applied up to the `CloseInto` that ended the history, once, in order,
+      and nothing that comes after.
+    * Commands that the history had itself taken in from others keep their origin, as do those of
+      the histories that it continues. A system entry is of one origin.
+    * A command's session begins nowhere (`BORN_LATEST`): it was applied, so nobody may refuse it as
+      expired.
     * A system entry takes at most `CHUNK_BYTES`, or one payload if that is larger.
 
 A log is read in slices, so that a long one stalls nobody.
@@ -24,12 +22,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from typing import Final
 
 from ...errors import DecodeError
-from ..machine.ledger import CommandsTaken, Ledger, skip_commands
+from ..machine.ledger import Ledger, skip_commands
 from ..machine.sessions import CommandAnswer, Refusal, SessionLimits, Sessions
+from ..machine.sync_roles import LogReader
 from ..wire.commands import (
     COMMAND_BATCHES_MAX,
     CommandBatch,
@@ -51,64 +50,22 @@ _COMMAND_OVERHEAD_BYTES: Final = 5
 _COMMAND_BATCH_OVERHEAD_BYTES: Final = 64
 
 
-class CommittedLog(Protocol):
-    """A log as `Raft` offers it; it is only read."""
-
-    @property
-    def first_index(self) -> int:
-        """The first index that is not compacted away."""
-
-    @property
-    def commit_index(self) -> int:
-        """Everything up to here is committed."""
-
-    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> Sequence[Entry]:
-        """Return committed entries from `first_index` on; none when that is compacted away."""
-
-
-@dataclass(frozen=True, slots=True)
-class MergedCommand:
-    """A payload of a history that ended.
-
-    Attributes:
-        origin: The history that applied it first.
-        client: Whose it is.
-        sequence: The client's number for it.
-        payload: Its commands, encoded.
-    """
-
-    origin: bytes
-    client: bytes
-    sequence: int
-    payload: bytes
-
-
-def is_whole(log: CommittedLog) -> bool:
+def is_whole(log: LogReader) -> bool:
     """Return whether a log still has its first entry."""
     return log.first_index <= 1
 
 
 def merged_commands(
-    history: bytes,
-    log: CommittedLog,
-    limits: SessionLimits | None = None,
-    *,
-    ancestors: Sequence[Ancestor] = (),
-) -> list[MergedCommand]:
-    """Return what was applied in a history, in order; empty when the log has been compacted."""
-    stream = ReplayStream(history, log, limits, ancestors=ancestors)
+    history: bytes, log: LogReader, *, ancestors: Sequence[Ancestor] = ()
+) -> list[bytes]:
+    """Return what was applied in a history, encoded, in order; empty when its log is compacted."""
+    stream = ReplayStream(history, log, ancestors=ancestors)
     stream.read_all()
-    return [
-        MergedCommand(
-            system_entry.origin or history,
-            command_batch.client,
-            command_batch.first_sequence + n,
-            payload,
-        )
-        for system_entry in stream.take_all()
-        for command_batch in system_entry.command_batches
-        for n, payload in enumerate(command_batch.payloads)
-    ]
+    payloads: list[bytes] = []
+    while (system_entry := stream.take()) is not None:
+        for command_batch in system_entry.command_batches:
+            payloads += command_batch.payloads
+    return payloads
 
 
 class ReplayStream:
@@ -120,15 +77,15 @@ class ReplayStream:
         ancestors: The histories that it continues, as its ledger has them.
 
     Attributes:
-        is_at_end: Whether the entry that ended the history has been read. What
-            `take` returns until None is then the rest.
+        is_at_end: Whether the entry that ended the history has been read. What `take` returns until
+            None is then the rest.
         is_compacted: Whether the log lacks what is to be read next: give it up.
     """
 
     def __init__(
         self,
         history: bytes,
-        log: CommittedLog,
+        log: LogReader,
         limits: SessionLimits | None = None,
         *,
         skip_count: int = 0,
@@ -146,7 +103,7 @@ class ReplayStream:
         self._answered: dict[bytes, int] = {}
         self._position = 0
         self._own_count = 0
-        self._open = _Chunk(b"", 0, 0)
+        self._open = _Chunk()
         self._chunks: deque[Replay] = deque()
 
     @property
@@ -183,12 +140,6 @@ class ReplayStream:
         """Return the next system entry to be replayed, None when more must be read first."""
         return self._chunks.popleft() if self._chunks else None
 
-    def take_all(self) -> list[Replay]:
-        """Return all system entries that were read and not taken."""
-        taken = list(self._chunks)
-        self._chunks.clear()
-        return taken
-
     def finish(self) -> FinishMerge:
         """Return the system entry that says that all of it was replayed. At the end only."""
         assert self.is_at_end, f"finished at {self._next_index}, before the end"
@@ -211,15 +162,13 @@ class ReplayStream:
             system_entry = decode_system_entry(entry.data)
         except DecodeError:
             return
-        event = self._ledger.apply(system_entry)
-        if isinstance(system_entry, Replay) and isinstance(event, CommandsTaken):
-            for command_batch in event.command_batches:
+        taken = self._ledger.apply(system_entry)
+        if isinstance(system_entry, Replay) and taken is not None:
+            for command_batch in taken:
                 self._fresh_of(command_batch, entry.index)
-            taken = sum(batch.command_count for batch in event.command_batches)
-            origin_after = system_entry.origin_after + system_entry.command_count - taken
-            self._add(
-                event.command_batches, system_entry.origin or system_entry.history, origin_after
-            )
+            count = sum(command_batch.command_count for command_batch in taken)
+            origin_after = system_entry.origin_after + system_entry.command_count - count
+            self._add(taken, system_entry.origin or system_entry.history, origin_after)
         self.is_at_end = self._ledger.is_closed
 
     def _fresh_of(self, command_batch: CommandBatch, index: int) -> CommandBatch | None:
@@ -244,87 +193,68 @@ class ReplayStream:
 
     def _add_own(self, command_batch: CommandBatch) -> None:
         """Add commands that were first applied in this log, by whichever history it then was."""
-        end = self._own_count + command_batch.command_count
+        start, count = 0, command_batch.command_count
         for ancestor in self._ancestors:
-            count = min(end, ancestor.own_count) - self._own_count
-            if count > 0:
-                is_last = count == end - self._own_count
-                first, rest = (command_batch, None) if is_last else command_batch.split(count)
-                self._add((first,), ancestor.history, self._own_count)
-                self._own_count += count
-                if rest is None:
-                    break
-                command_batch = rest
-        else:
-            self._add((command_batch,), b"", self._own_count)
-        self._own_count = self._ledger.own_count = end
+            stop = min(count, start + ancestor.own_count - self._own_count)
+            if stop > start:
+                self._add([command_batch.part(start, stop)], ancestor.history, self._own_count)
+                self._own_count += stop - start
+                start = stop
+        if start < count:
+            self._add([command_batch.part(start, count)], b"", self._own_count)
+            self._own_count += count - start
+        self._ledger.own_count = self._own_count
 
     def _add(
         self, command_batches: Sequence[CommandBatch], origin: bytes, origin_after: int
     ) -> None:
         """Add commands of one origin, in a row, to the chunks."""
-        for command_batch in command_batches:
-            for piece in _split(command_batch):
-                count = piece.command_count
-                self._add_piece(piece, count, origin, origin_after)
-                origin_after += count
-
-    def _add_piece(self, piece: CommandBatch, count: int, origin: bytes, origin_after: int) -> None:
-        skipped = min(count, max(0, self._skip_count - self._position))
-        for command_batch in skip_commands((piece,), skipped):
-            chunk = self._open
-            size_bytes = _size(command_batch)
-            if chunk.origin != origin or chunk.is_full(size_bytes, count):
-                self._flush()
-            if not self._open.command_batches:
-                self._open = _Chunk(origin, self._position + skipped, origin_after + skipped)
-            self._open.command_batches.append(command_batch)
-            self._open.size_bytes += size_bytes
-            self._open.command_count += command_batch.command_count
-        self._position += count
+        for piece in (piece for batch in command_batches for piece in _split(batch)):
+            count = piece.command_count
+            skipped = min(count, max(0, self._skip_count - self._position))
+            for command_batch in skip_commands((piece,), skipped):
+                if self._open.origin != origin or not self._open.has_room_for(command_batch):
+                    self._flush()
+                if not self._open.command_batches:
+                    self._open = _Chunk(origin, self._position + skipped, origin_after + skipped)
+                self._open.add(command_batch)
+            self._position += count
+            origin_after += count
 
     def _flush(self) -> None:
         chunk = self._open
         if chunk.command_batches:
+            command_batches = tuple(chunk.command_batches)
             self._chunks.append(
                 Replay(
-                    self._history,
-                    tuple(chunk.command_batches),
-                    chunk.after,
-                    chunk.origin,
-                    chunk.origin_after,
+                    self._history, command_batches, chunk.after, chunk.origin, chunk.origin_after
                 )
             )
-            self._open = _Chunk(b"", 0, 0)
+            self._open = _Chunk()
 
 
+@dataclass(slots=True)
 class _Chunk:
     """A system entry in the making."""
 
-    __slots__ = (
-        "after",
-        "command_batches",
-        "command_count",
-        "origin",
-        "origin_after",
-        "size_bytes",
-    )
+    origin: bytes = b""
+    after: int = 0
+    origin_after: int = 0
+    command_batches: list[CommandBatch] = field(default_factory=list)
+    size_bytes: int = 0
+    command_count: int = 0
 
-    def __init__(self, origin: bytes, after: int, origin_after: int) -> None:
-        self.origin = origin
-        self.after = after
-        self.origin_after = origin_after
-        self.command_batches: list[CommandBatch] = []
-        self.size_bytes = 0
-        self.command_count = 0
-
-    def is_full(self, more_bytes: int, more_commands: int) -> bool:
-        """Return whether so much more would be too much."""
-        return bool(self.command_batches) and (
-            self.size_bytes + more_bytes > CHUNK_BYTES
-            or self.command_count + more_commands > CHUNK_COMMANDS
-            or len(self.command_batches) >= COMMAND_BATCHES_MAX
+    def has_room_for(self, command_batch: CommandBatch) -> bool:
+        return not self.command_batches or (
+            self.size_bytes + _size(command_batch) <= CHUNK_BYTES
+            and self.command_count + command_batch.command_count <= CHUNK_COMMANDS
+            and len(self.command_batches) < COMMAND_BATCHES_MAX
         )
+
+    def add(self, command_batch: CommandBatch) -> None:
+        self.command_batches.append(command_batch)
+        self.size_bytes += _size(command_batch)
+        self.command_count += command_batch.command_count
 
 
 def _do_nothing(payloads: Sequence[bytes]) -> list[bytes | None]:
@@ -336,19 +266,15 @@ def _was_applied(answer: CommandAnswer) -> bool:
 
 
 def _size(command_batch: CommandBatch) -> int:
-    payload_bytes = sum(map(len, command_batch.payloads))
-    return (
-        payload_bytes
-        + _COMMAND_OVERHEAD_BYTES * len(command_batch.payloads)
-        + _COMMAND_BATCH_OVERHEAD_BYTES
-    )
+    payloads = command_batch.payloads
+    overhead = _COMMAND_BATCH_OVERHEAD_BYTES + _COMMAND_OVERHEAD_BYTES * len(payloads)
+    return overhead + sum(map(len, payloads))
 
 
 def _split(command_batch: CommandBatch) -> list[CommandBatch]:
     """Return a command batch in pieces that fit a chunk, or have one payload."""
-    half = len(command_batch.payloads) // 2
-    is_small = command_batch.command_count <= CHUNK_COMMANDS and _size(command_batch) <= CHUNK_BYTES
-    if is_small or not half:
+    half, count = len(command_batch.payloads) // 2, command_batch.command_count
+    if not half or (count <= CHUNK_COMMANDS and _size(command_batch) <= CHUNK_BYTES):
         return [command_batch]
-    first, rest = command_batch.split(sum(map(count_commands, command_batch.payloads[:half])))
-    return [*_split(first), *_split(rest)]
+    middle = sum(map(count_commands, command_batch.payloads[:half]))
+    return [*_split(command_batch.part(0, middle)), *_split(command_batch.part(middle, count))]

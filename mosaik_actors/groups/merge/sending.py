@@ -5,28 +5,27 @@
     SENDING  commands are on their way, a few system entries at a time, in order
     ENDING   all are there; the leader puts the end of the merge into the log
 
-A closed history's commands do not change any more, so anybody who has its whole
-log can replay it, with or without a leader or a majority. The leader does;
-others with the log step in when nothing moves for a while. That two do it at
-once costs traffic, and nothing else.
+A closed history's commands do not change any more, so anybody who has its whole log can replay it,
+with or without a leader or a majority. The leader does; others with the log step in when nothing
+moves for a while. That two do it at once costs traffic, and nothing else.
 
-Whatever goes wrong (a message lost, a leader changed, a system entry not taken), the
-attempt, called a run, is given up and the next one begins with the question.
+Whatever goes wrong (a message lost, a leader changed, a system entry not taken), the attempt,
+called a run, is given up and the next one begins with the question.
 
-The commands go to the history that this one was closed into, or to the one that
-this one was closed into in turn. If no leader of that is in sight for long, they
-go to any open history: the ledger there knows what it has, whatever way it came.
+The commands go to the history that this one was closed into, or to the one that this one was closed
+into in turn. If no leader of that is in sight for long, they go to any open history: the ledger
+there knows what it has, whatever way it came.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from math import inf
 from random import Random
 from typing import Final
 
 from ...ids import PeerId
-from ..machine.sessions import SessionLimits
 from ..wire.merge import (
     ReplayCommands,
     ReplayDone,
@@ -40,7 +39,6 @@ from .view import MergeConfig, MergeEvent, MergeView, Other, best_of, follow, to
 
 SLICES_PER_TURN: Final = 4
 
-_NEVER = float("inf")
 _RUN_BITS = 60
 
 
@@ -56,10 +54,6 @@ class Stage(Enum):
 class Sending:
     """Replays this member's closed history.
 
-    Args:
-        rng: Draws the numbers of runs, and waits.
-        config: How patient to be, and how much is on its way.
-
     Attributes:
         stage: What it does.
         has_sent: Whether this member has replayed anything, or tried.
@@ -67,24 +61,18 @@ class Sending:
     """
 
     def __init__(
-        self,
-        rng: Random,
-        config: MergeConfig,
-        limits: SessionLimits | None,
-        emit: Callable[[MergeEvent], None],
+        self, rng: Random, config: MergeConfig, emit: Callable[[MergeEvent], None]
     ) -> None:
         self.stage = Stage.RESTING
         self.has_sent = False
-        self.timer_s = _NEVER
+        self.timer_s = inf
         self._rng = rng
         self._config = config
-        self._limits = limits
         self._emit = emit
         self._run = 0
         self._target: tuple[bytes, PeerId] | None = None
         self._in_sight_s: float | None = None
-        self._start_s = _NEVER
-        self._deadline_s = _NEVER
+        self._start_s = self._deadline_s = inf
         self._retry_s = config.retry
         self._seen_count = -1
         self._stream: ReplayStream | None = None
@@ -92,7 +80,7 @@ class Sending:
 
     def look(self, view: MergeView, others: Mapping[bytes, Other], *, now: float) -> None:
         """Begin, go on or begin again, when it is time and there is somebody to send to."""
-        self.timer_s = _NEVER
+        self.timer_s = inf
         if not view.ledger.is_closed or not is_whole(view.log):
             self.stage = Stage.RESTING
             return
@@ -121,12 +109,9 @@ class Sending:
         if self.stage is not Stage.ASKING or (message.here, peer) != self._target:
             return
         self.stage = Stage.SENDING
+        ancestors = view.ledger.ancestors
         self._stream = ReplayStream(
-            view.history,
-            view.log,
-            self._limits,
-            skip_count=message.taken,
-            ancestors=view.ledger.ancestors,
+            view.history, view.log, skip_count=message.taken, ancestors=ancestors
         )
         self._on_their_way.clear()
         self._send_on(now)

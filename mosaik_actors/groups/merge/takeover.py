@@ -1,25 +1,22 @@
 """What is to be done when all voters of a history are gone and other members are left.
 
-In memory, a voter that is gone for good has taken the history's future with it:
-nobody can commit anything. But its learners and observers have applied nothing
-that was not committed. So with `initial_voters` 1, when no voter has been in
-reach for `replace_after`, one of those that are left *continues* the history:
-under a new id, for the voters may be alive somewhere, and with itself as the
-only voter, from the commands it has applied. Positions go on. From then on all
-is as in any group: others join, those that may vote are promoted, and an
-observer that had to take over hands over to the first of them.
+In memory, a voter that is gone for good has taken the history's future with it: nobody can commit
+anything. But its learners and observers have applied nothing that was not committed. So with
+`initial_voters` 1, when no voter has been in reach for `replace_after`, one of those that are left
+*continues* the history: under a new id, for the voters may be alive somewhere, and with itself as
+the only voter, from the commands it has applied. Positions go on. From then on all is as in any
+group: others join, those that may vote are promoted, and an observer that had to take over hands
+over to the first of them.
 
-    1. A survivor whose voters are gone says so (`Status.is_abandoned`). It does
-       not if one of them is known to be durable, as that may come back with
-       everything, nor if it does not know a majority of them to be in memory.
-       It also says so, though voters are here, when so many of the others have
-       no memory of the history any more, or have gone on in another one, that
-       there never can be a majority again; or when a voter that is here says so,
-       whose log may have a later change of the voters than the log here.
-    2. When all survivors in sight say so, and a member that may vote is in
-       sight, or is among them, the one that has applied most continues the
-       history; of several alike one that may vote, then the lowest id. The
-       others take their turns a second later each, should it not.
+    1. A survivor whose voters are gone says so (`Status.is_abandoned`). It does not if one of them
+       is known to be durable, as that may come back with everything, nor if it does not know a
+       majority of them to be in memory. It also says so, though voters are here, when so many of
+       the others have no memory of the history any more, or have gone on in another one, that there
+       never can be a majority again; or when a voter that is here says so, whose log may have a
+       later change of the voters than the log here.
+    2. When all survivors in sight say so, and a member that may vote is in sight, or is among them,
+       the one that has applied most continues the history; of several alike one that may vote, then
+       the lowest id. The others take their turns a second later each, should it not.
     3. A survivor that sees a history which continues its own, and has all that
        it has, goes on in that one: its log is a prefix of the other.
     4. A survivor that has more than that continues its own history as well, and
@@ -30,10 +27,9 @@ applied. They are not even then if a voter that has them turns up: its history
 and the one that continues it are merged like any two. What both have is known by
 the number of commands up to where they part (`ledger`), and is there once.
 
-**Two at once.** Two survivors that do not see each other may both continue the
-history, each for its side. Each is a history of its own, with its own id, and
-they are merged when they meet. Nothing is voted on here, hence nothing can be
-voted on twice; safety does not rest on any time.
+**Two at once.** Two survivors that do not see each other may both continue the history, each for
+its side. Each is a history of its own, with its own id, and they are merged when they meet. Nothing
+is voted on here, hence nothing can be voted on twice; safety does not rest on any time.
 
 An observer that votes, because it took over, is not counted as a voter that is
 in reach unless it leads: it might have lost the one it was to hand over to.
@@ -56,17 +52,12 @@ def are_forgotten(
 ) -> bool:
     """Return whether so many voters are here without the history that it can go on no more.
 
-    Args:
-        history: The history.
-        deciding: The sets of its voters that must each agree to anything.
-        peers: What bonded members say of themselves.
+    `deciding` are the sets of its voters that must each agree to anything.
     """
-
-    def is_elsewhere(peer: PeerId) -> bool:
-        return peer in peers and peers[peer].history != history
-
+    elsewhere = [peer for peer, status in peers.items() if status.history != history]
     return any(
-        sum(map(is_elsewhere, voters)) > len(voters) - majority(len(voters)) for voters in deciding
+        sum(peer in voters for peer in elsewhere) > len(voters) - majority(len(voters))
+        for voters in deciding
     )
 
 
@@ -76,9 +67,8 @@ class SurvivorView:
 
     Attributes:
         history: The history.
-        deciding: The sets of its voters that must each agree to anything, as far as
-            the log here knows: those in force, and before a change is committed
-            also those before it.
+        deciding: The sets of its voters that must each agree to anything, as far as the log here
+            knows: those in force, and before a change is committed also those before it.
         commit_index: How far the log here is committed.
         is_led: Whether this member leads, or its leader is in reach.
         is_closed: Whether the history is merged into another one.
@@ -113,8 +103,7 @@ class SurvivorView:
 
     def is_elsewhere(self, peer: PeerId) -> bool:
         """Whether a peer is here, and has another history or none."""
-        status = self.peers.get(peer)
-        return status is not None and status.history != self.history
+        return peer in self.peers and self.peers[peer].history != self.history
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +142,7 @@ class Takeover:
     Call `look` when something in the view has changed and when `timer_s` is due.
 
     Attributes:
-        is_abandoned: Whether the voters are gone, for long enough and for good as
-            far as is known.
+        is_abandoned: Whether the voters are gone, for long enough and for good as far as is known.
         timer_s: When to look again at the latest, in monotonic seconds.
     """
 
@@ -167,10 +155,10 @@ class Takeover:
         self._begin(b"")
 
     def _begin(self, history: bytes) -> None:
-        self.is_abandoned = False
         self.timer_s = inf
         self._history = history
         self._are_durable: dict[PeerId, bool] = {}
+        self.is_abandoned = False
         self._gone_since_s: float | None = None
         self._ready_since_s: float | None = None
 
@@ -225,7 +213,7 @@ class Takeover:
         if self._me in view.voters and not (view.is_observer or view.is_non_voting):
             return True
         return any(
-            status.leader == peer if status.is_observer else True
+            status.leader == peer or not status.is_observer
             for peer, status in members.items()
             if peer in view.voters or status.standing is MemberStanding.VOTER
         )

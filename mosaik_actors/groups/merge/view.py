@@ -1,23 +1,22 @@
 """What a merge is decided on: this member's own history, and the others in sight.
 
-Other histories are known from what bonded members say of themselves. That is a
-hint, perhaps a heartbeat old: it decides who asks whom, and never anything that
-safety depends on.
+Other histories are known from what bonded members say of themselves. That is a hint, perhaps a
+heartbeat old: it decides who asks whom, and never anything that safety depends on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
-from ...config import as_seconds, require_above
 from ...ids import PeerId
 from ..machine.ledger import Ledger
+from ..machine.sync_roles import LogReader
 from ..wire.merge import MergeMessage, encode_merge
 from ..wire.status import Ancestor, MemberStanding, Status
 from ..wire.system_entries import SystemEntry
-from .replay import CommittedLog, is_whole
+from .replay import is_whole
 
 HOPS_MAX: Final = 64
 
@@ -26,26 +25,24 @@ Rank = tuple[bool, int, bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeConfig:
-    """How patient a member is while histories merge. Each member may have its own.
-
-    Durations are seconds or a `timedelta`; they are kept as seconds.
+    """How patient a member is while histories merge, in seconds. Each may have its own.
 
     Attributes:
         request_timeout: A request to be taken in counts as lost after this.
-        retry: Wait before the next attempt, doubled each time; half to one and
-            a half of it, drawn anew.
+        retry: Wait before the next attempt, doubled each time; half to one and a half of it, drawn
+            anew.
         retry_max: The longest such wait, before it is drawn.
-        patience: How long a shorter history is given to ask by itself, before
-            the longer one asks it.
+        patience: How long a shorter history is given to ask by itself, before the longer one asks
+            it.
         stall: A replay without progress for so long begins anew.
-        takeover: How long a member that has the log, but does not lead, watches
-            a replay stand still before it replays as well.
-        lost: A closed history goes into another one than it was closed into
-            when that has not been in sight for so long.
-        linger: The one who replayed a history keeps its log for so long, at
-            most, until the history that took it in has as many voters.
-        hold: How long the log is kept whole, in case it must be replayed, after
-            another history came in sight.
+        takeover: How long a member that has the log, but does not lead, watches a replay stand
+            still before it replays as well.
+        lost: A closed history goes into another one than it was closed into when that has not been
+            in sight for so long.
+        linger: The one who replayed a history keeps its log for so long, at most, until the history
+            that took it in has as many voters.
+        hold: How long the log is kept whole, in case it must be replayed, after another history
+            came in sight.
         repeat: Time between two notices about the same trouble.
         window: System entries of a replay on their way at a time.
         hosted: System entries of replays that a leader holds before they are committed.
@@ -64,12 +61,6 @@ class MergeConfig:
     window: int = 8
     hosted: int = 64
 
-    def __post_init__(self) -> None:
-        durations = [field.name for field in fields(self)]
-        as_seconds(self, *durations[:-2])
-        for name in durations:
-            require_above(name, getattr(self, name))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeView:
@@ -80,7 +71,7 @@ class MergeView:
         is_leader: Whether this member leads it.
         has_leader: Whether anybody does, as far as this member knows.
         voter_count: How many voters it has.
-        position_of: Says how many commands are applied here by now.
+        position: Says how many commands are applied here by now.
         ledger: Its ledger, as of the last entry that was applied here.
         log: Its log.
         peers: What bonded members say of themselves.
@@ -90,15 +81,10 @@ class MergeView:
     is_leader: bool
     has_leader: bool
     voter_count: int
-    position_of: Callable[[], int]
+    position: Callable[[], int]
     ledger: Ledger
-    log: CommittedLog
+    log: LogReader
     peers: Mapping[PeerId, Status]
-
-    @property
-    def position(self) -> int:
-        """How many commands are applied here."""
-        return self.position_of()
 
     @property
     def is_open(self) -> bool:
@@ -129,8 +115,8 @@ class Other:
         leader: A bonded member that says it leads it.
         leader_term: In which term.
         member: Some bonded member.
-        is_whole: Whether one of its bonded voters has the whole log: then it
-            can be merged into another one.
+        is_whole: Whether one of its bonded voters has the whole log: then it can be merged into
+            another one.
         closed_into: Where it was closed into; empty while it is open.
         voter_count: How many of its voters are in sight.
         ancestors: The histories that it continues, the latest ones.
@@ -157,11 +143,11 @@ class Other:
         return rank_of(self.history, self.command_count, is_whole=self.is_whole)
 
 
-def rank_of(history: bytes, command_count: int, *, is_whole: bool) -> Rank:
+def rank_of(history: bytes, command_count: int, *, is_whole: bool = True) -> Rank:
     """Return what decides between two histories: the higher one goes on.
 
-    One that cannot be replayed goes before one that can; then the one with more
-    commands, as users count them; then the one with the smaller id.
+    One that cannot be replayed goes before one that can; then the one with more commands, as users
+    count them; then the one with the smaller id.
     """
     return (not is_whole, command_count, bytes(255 - digit for digit in history))
 
@@ -172,9 +158,7 @@ def others_of(view: MergeView) -> dict[bytes, Other]:
     for peer, status in view.peers.items():
         if not status.history or status.history == view.history:
             continue
-        other = found.get(status.history)
-        if other is None:
-            other = found[status.history] = Other(status.history, peer)
+        other = found.setdefault(status.history, Other(status.history, peer))
         other.command_count = max(other.command_count, status.position)
         other.closed_into = other.closed_into or status.closed_into
         if status.standing is MemberStanding.VOTER and not status.is_catching_up:
@@ -201,7 +185,7 @@ def shared_position(view: MergeView, other: Other) -> int:
 
 def is_contained(view: MergeView, other: Other) -> bool:
     """Return whether another history has all that is in the own one: one continues the other."""
-    return view.position <= shared_position(view, other)
+    return view.position() <= shared_position(view, other)
 
 
 def find_transfer_target(view: MergeView) -> PeerId | None:
@@ -222,7 +206,7 @@ def own_rank(view: MergeView, other: Other | None = None) -> Rank:
     """Return the rank of this member's own history, as compared with another one."""
     is_inside = other is not None and is_contained(view, other)
     whole = is_inside or is_whole(view.log) or find_transfer_target(view) is not None
-    return rank_of(view.history, view.position, is_whole=whole)
+    return rank_of(view.history, view.position(), is_whole=whole)
 
 
 def follow(closed_into: bytes, others: Mapping[bytes, Other]) -> bytes:

@@ -1,9 +1,8 @@
 """The candidate, and the pre-candidate that asks first.
 
-A pre-vote (Raft thesis 9.6) asks whether an election could be won, in a term
-that nobody enters for it. So a replica that was cut off, or whose log is
-behind, does not disturb a working leader when it comes back. Only when a
-majority says yes does it enter the next term and stand.
+A pre-vote (Raft thesis 9.6) asks whether an election could be won, in a term that nobody enters for
+it. So a replica that was cut off, or whose log is behind, does not disturb a working leader when it
+comes back. Only when a majority says yes does it enter the next term and stand.
 
 A candidate's own vote counts when it is saved, not before.
 """
@@ -12,17 +11,12 @@ from __future__ import annotations
 
 from ...ids import PeerId
 from ..wire.raft import Message, VoteReply, VoteRequest
-from .quorum import Tally, tally
+from .quorum import is_won
 from .replica import CANDIDATE, PRE_CANDIDATE, Replica, Role
 
 
 class Candidate(Role):
-    """The role of a replica that wants to lead.
-
-    Args:
-        is_pre_vote: Whether it only asks.
-        is_transfer: Whether the last leader asked it to stand.
-    """
+    """The role of a replica that wants to lead; whose leader asked it to, `is_transfer`."""
 
     def __init__(self, replica: Replica, is_pre_vote: bool, is_transfer: bool) -> None:
         super().__init__(replica)
@@ -48,14 +42,10 @@ class Candidate(Role):
     def handle_saved(self) -> None:
         """Count the own vote when it is saved; a pre-vote needs no saving."""
         replica = self._replica
-        if self._is_pre_vote:
+        saved = replica.durability.saved
+        if self._is_pre_vote or (saved.term, saved.vote) == (replica.term, replica.me):
             self._votes[replica.me] = True
-        else:
-            saved = replica.durability.saved
-            if (saved.term, saved.vote) != (replica.term, replica.me):
-                return
-            self._votes[replica.me] = True
-        self._conclude()
+            self._conclude()
 
     def handle_timer(self) -> None:
         """The votes were split or lost: begin again, with the question."""
@@ -85,12 +75,10 @@ class Candidate(Role):
         if not replica.may_stand:
             replica.become_follower(replica.term, None, "not a voter any more")
             return
-        match tally(replica.deciding, self._votes):
-            case Tally.WON if self._is_pre_vote:
+        match is_won(replica.deciding, self._votes):
+            case True if self._is_pre_vote:
                 replica.become_candidate(is_transfer=False)
-            case Tally.WON:
+            case True:
                 replica.become_leader()
-            case Tally.LOST:
+            case False:
                 replica.become_follower(replica.term, None, "lost the election")
-            case Tally.OPEN:
-                pass

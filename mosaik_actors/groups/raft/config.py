@@ -1,7 +1,8 @@
 """The settings of one replica's Raft core.
 
-All are local: replicas with different settings still understand each other, as
-long as the limits on sizes allow what the others send.
+All are local: replicas with different settings still understand each other, as long as the limits
+on sizes allow what the others send. Only the durations come from a user, by way of
+`ConsensusConfig`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ...config import as_seconds, require_above, require_between
+from ...config import require_above, require_between
 from ...errors import ConfigError
 from ..wire.raft import APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, ENTRY_BYTES_MAX
 
@@ -18,15 +19,12 @@ _QUIESCED_FACTOR: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaftConfig:
-    """How a replica keeps time, and how much it holds and sends.
-
-    Durations are seconds or a `timedelta`; they are kept as seconds.
+    """How a replica keeps time, in seconds, and how much it holds and sends.
 
     Attributes:
         heartbeat_interval: Time between two heartbeats of a leader.
-        election_timeout: A follower that hears nothing for this long may ask
-            for votes, and grants none before; a leader that does not hear a
-            quorum for this long steps down.
+        election_timeout: A follower that hears nothing for this long may ask for votes, and grants
+            none before; a leader that does not hear a quorum for this long steps down.
         election_timeout_jitter: Up to this much is added to the timeout, drawn
             anew each time, so that replicas rarely stand for election together.
         election_factor: This replica waits so many times longer before it
@@ -42,12 +40,10 @@ class RaftConfig:
         entry_bytes: The largest entry that may be proposed.
         uncommitted_count: Proposals a leader holds that are not committed.
         uncommitted_bytes: The same in bytes: beyond, proposals are not taken.
-        log_bytes: A leader whose log takes more, because nobody compacts it,
-            takes no proposals.
+        log_bytes: A leader whose log takes more, because nobody compacts it, takes no proposals.
         apply_count: Committed entries in one `Ready` at most.
         apply_bytes: The same bound in bytes; one entry always fits.
-        apply_backlog: Entries handed out and not yet applied; beyond, none are
-            handed out.
+        apply_backlog: Entries handed out and not yet applied; beyond, none are handed out.
         reads_count: Strong reads that wait, at a leader and at a reader.
         promotion_lag: How many entries behind the commit index a learner may be
             when it is made a voter.
@@ -79,14 +75,6 @@ class RaftConfig:
         return max(_QUIESCED_FACTOR * self.election_timeout, self.heartbeat_interval)
 
     def __post_init__(self) -> None:
-        as_seconds(
-            self,
-            "heartbeat_interval",
-            "election_timeout",
-            "election_timeout_jitter",
-            "commit_delay",
-            "lagged_delay",
-        )
         require_above("heartbeat_interval", self.heartbeat_interval)
         if self.election_timeout < 2 * self.heartbeat_interval:
             raise ConfigError(
@@ -100,16 +88,3 @@ class RaftConfig:
         require_between("append_entries", self.append_entries, 1, APPEND_ENTRIES_MAX)
         require_between("append_bytes", self.append_bytes, 1, APPEND_BYTES_MAX)
         require_between("entry_bytes", self.entry_bytes, 1, ENTRY_BYTES_MAX)
-        for name in (
-            "window_count",
-            "window_bytes",
-            "uncommitted_count",
-            "uncommitted_bytes",
-            "log_bytes",
-            "apply_count",
-            "apply_bytes",
-            "apply_backlog",
-            "reads_count",
-        ):
-            require_above(name, getattr(self, name))
-        require_between("promotion_lag", self.promotion_lag, 0, 1 << 32)

@@ -1,30 +1,21 @@
 """What of a log is handed out to be saved, and what is known to be saved.
 
-Entries are handed out in order, several batches may be on their way to the
-disk, and a batch may remove what an earlier one adds. So "saved" is worked out
-from the batches themselves, not from comparing terms: an entry counts as saved
-only when no batch that is still on its way removes it. (An entry may be
-removed and come back, with the same index and term.)
+Entries are handed out in order, several batches may be on their way to the disk, and a batch may
+remove what an earlier one adds. So "saved" is worked out from the batches themselves, not from
+comparing terms: an entry counts as saved only when no batch that is still on its way removes it.
+(An entry may be removed and come back, with the same index and term.)
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..wire.records import HardState
 
 
-@dataclass(frozen=True, slots=True)
-class Handed:
-    """A batch on its way to the disk.
-
-    Attributes:
-        number: The number of its `Ready`.
-        truncate_from: Where it removes entries, None if it does not.
-        last_index: The last entry on the disk after it.
-        hard_state: The term and vote in it.
-    """
+class _Batch(NamedTuple):
+    """What one `Ready` has saved: the log on the disk ends at `last_index` after it."""
 
     number: int
     truncate_from: int | None
@@ -33,11 +24,7 @@ class Handed:
 
 
 class Durability:
-    """Where the disk stands.
-
-    Args:
-        last_index: The last entry that is saved when the replica begins.
-        hard_state: The term and vote that are.
+    """Where the disk stands: at first `last_index`, term and vote are saved.
 
     Attributes:
         next_index: The first entry that was not handed out.
@@ -50,7 +37,7 @@ class Durability:
         self.truncate_from: int | None = None
         self.saved = hard_state
         self._disk_last_index = last_index
-        self._outstanding: deque[Handed] = deque()
+        self._outstanding: deque[_Batch] = deque()
 
     @property
     def has_outstanding(self) -> bool:
@@ -79,10 +66,9 @@ class Durability:
 
     def hand_out(self, number: int, last_index: int, hard_state: HardState | None) -> int | None:
         """Note a batch with everything up to `last_index`; return what it must remove."""
-        truncate_from = self.truncate_from
-        self._outstanding.append(Handed(number, truncate_from, last_index, hard_state))
+        truncate_from, self.truncate_from = self.truncate_from, None
+        self._outstanding.append(_Batch(number, truncate_from, last_index, hard_state))
         self.next_index = last_index + 1
-        self.truncate_from = None
         return truncate_from
 
     def persisted(self, number: int) -> None:
@@ -91,8 +77,7 @@ class Durability:
         batch = self._outstanding.popleft()
         assert batch.number == number, f"batch {number} saved before batch {batch.number}"
         self._disk_last_index = batch.last_index
-        if batch.hard_state is not None:
-            self.saved = batch.hard_state
+        self.saved = batch.hard_state or self.saved
 
     def saved_index(self) -> int:
         """Return the last entry of the log that is saved and stays so."""

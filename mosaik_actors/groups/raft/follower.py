@@ -1,9 +1,8 @@
 """The follower: it obeys the leader of its term, and watches for its silence.
 
-Learners are followers that are in nobody's count; they never stand for
-election, but they do vote when asked: a learner may have been promoted without
-having heard of it yet (Raft thesis 4.2.1 and 4.1: who answers does not depend
-on the answerer's configuration, only who counts does).
+Learners are followers that are in nobody's count; they never stand for election, but they do vote
+when asked: a learner may have been promoted without having heard of it yet (Raft thesis 4.2.1 and
+4.1: who answers does not depend on the answerer's configuration, only who counts does).
 """
 
 from __future__ import annotations
@@ -28,24 +27,22 @@ from .quiescence import DOUBT_FACTOR
 from .ready import ReadState, SnapshotNeeded
 from .replica import FOLLOWER, Replica, Role
 
+_NUMBER_BITS = 62
+
 
 class Follower(Role):
-    """The role of a replica that does not lead and does not want to.
-
-    Args:
-        first_number: Where the numbers of its reads begin. They must never
-            repeat, even after a restart: a late answer would be taken for
-            that of another read.
-    """
+    """The role of a replica that does not lead and does not want to."""
 
     name = FOLLOWER
 
-    def __init__(self, replica: Replica, first_number: int) -> None:
+    def __init__(self, replica: Replica) -> None:
         super().__init__(replica)
-        self._number = first_number
+        # Numbers of reads never repeat, even after a restart: a late answer would be taken for
+        # that of another read.
+        self._number = replica.rng.getrandbits(_NUMBER_BITS)
         self._asked: dict[int, Any] = {}
-        self._learned: list[tuple[int, Any]] = []
         self._offered_index = 0
+        self._quiesced_until_s = 0.0
 
     # From the leader.
 
@@ -100,7 +97,7 @@ class Follower(Role):
         if message.may_quiesce:
             self._quiesce(sender, message)
         if message.round:
-            is_quiesced = replica.quiescence.liveness is not None
+            is_quiesced = self.liveness is not None
             reply = HeartbeatReply(replica.term, message.round, replica.commit_index, is_quiesced)
             replica.send(sender, reply)
 
@@ -109,7 +106,8 @@ class Follower(Role):
         replica = self._replica
         if replica.log.last_index == replica.commit_index == message.commit_index:
             doubt_s = DOUBT_FACTOR * replica.settings.quiesced_interval
-            replica.quiescence.begin(leader, until_s=replica.now + doubt_s)
+            self.liveness = replica.liveness_of(leader)
+            self._quiesced_until_s = replica.now + doubt_s
 
     def _receive_snapshot_offer(self, sender: PeerId, message: SnapshotOffer) -> None:
         """Notify the caller, once, that a snapshot is needed; or the leader, that it is not."""
@@ -126,19 +124,16 @@ class Follower(Role):
         if message.number not in self._asked or sender != self._replica.leader:
             return
         request_id = self._asked.pop(message.number)
-        if message.index is None:
-            self._replica.reads.append(ReadState(request_id, None))
-        else:
-            self._learned.append((message.index, request_id))
+        self._replica.reads.append(ReadState(request_id, message.index))
 
     # From the caller.
 
     def read(self, request_id: Any) -> None:
         """Ask the leader; fail at once when there is none or too much waits."""
         replica = self._replica
-        waiting = len(self._asked) + len(self._learned)
+        waiting = len(self._asked) + len(replica.reads)
         if replica.leader is None or waiting >= replica.settings.reads_count:
-            replica.reads.append(ReadState(request_id, None))
+            super().read(request_id)
             return
         self._number += 1
         self._asked[self._number] = request_id
@@ -157,51 +152,34 @@ class Follower(Role):
         if replica.may_stand:
             replica.become_pre_candidate()
             return
-        replica.quiescence.end()
+        self.liveness = None
         replica.postpone_election()
         replica.set_leader(None)
-        self._fail_reads()
+        self.leave()
 
     def recheck_quiescence(self) -> None:
         """Wait for an election from when the leader, or its node, was heard last."""
-        replica = self._replica
-        if (liveness := replica.quiescence.liveness) is None:
+        replica, liveness = self._replica, self.liveness
+        if liveness is None or replica.leader is None:
             return
         heard_s = replica.inside(liveness.last_heard_at)
         replica.leader_heard_s = max(replica.leader_heard_s, heard_s)
-        replica.quiescence.recheck(now=replica.now)
+        is_over = replica.now >= self._quiesced_until_s
+        if is_over or replica.liveness_of(replica.leader) is not liveness:
+            self.liveness = None
         replica.count_election_from(replica.leader_heard_s)
 
-    def flush(self) -> None:
-        """Serve the reads whose index is committed here by now."""
-        if not self._learned:
-            return
-        replica = self._replica
-        left = []
-        for index, request_id in self._learned:
-            if index <= replica.commit_index:
-                replica.reads.append(ReadState(request_id, index))
-            else:
-                left.append((index, request_id))
-        self._learned = left
-
     def leave(self) -> None:
-        """End the role: reads that were not answered fail."""
-        self._fail_reads()
-
-    def _fail_reads(self) -> None:
+        """Fail the reads that were not answered: the leader is gone, or the role ends."""
         for request_id in self._asked.values():
             self._replica.reads.append(ReadState(request_id, None))
         self._asked = {}
-        for _, request_id in self._learned:
-            self._replica.reads.append(ReadState(request_id, None))
-        self._learned = []
 
     # Helpers.
 
     def _hear(self, leader: PeerId) -> None:
         replica = self._replica
-        replica.quiescence.end()
+        self.liveness = None
         replica.set_leader(leader)
         replica.leader_heard_s = replica.now
         replica.postpone_election()

@@ -1,10 +1,9 @@
 """Which followers hear of new entries at once, and which a moment later.
 
-A leader needs a quorum, not everybody. Those that make it are sent new entries at
-once; each of the others, the lagged followers, at most once per `lagged_delay`. So while
-commands come one after the other, each costs two datagrams and not two for each
-follower, and a lagged follower takes few large messages instead of many small ones. After a
-calm moment everybody hears at once.
+A leader needs a quorum, not everybody. Those that make it are sent new entries at once; each of the
+others, the lagged followers, at most once per `lagged_delay`. So while commands come one after the
+other, each costs two datagrams and not two for each follower, and a lagged follower takes few large
+messages instead of many small ones. After a calm moment everybody hears at once.
 
 This is the thrifty sending of EPaxos (Moraru and others, SOSP 2013),
 with the difference that nobody is left out. A lagged follower that agrees to an entry
@@ -35,11 +34,6 @@ class LaggedFollowers:
         timer_s: When a lagged follower is due, or when one was that has been served since;
             `inf` when none waits. Call `pass_time` then.
     """
-
-    __slots__ = (
-        "_counts_own", "_deciding", "_delay_s", "_due_s", "_me", "_order", "_pressed",
-        "_served_s", "timer_s",
-    )  # fmt: skip
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s

@@ -1,14 +1,12 @@
 """The leader: it orders proposals, replicates them, and knows what is committed.
 
-It begins its term with an entry of its own, empty (Raft thesis 6.4 and 5.4.2 of
-the paper): only with an entry of the current term can it commit what came
-before (3.6.2), answer strong reads (6.4), or change the configuration (the
-correction to chapter 4, raft-dev 2015).
+It begins its term with an entry of its own, empty (Raft thesis 6.4 and 5.4.2 of the paper): only
+with an entry of the current term can it commit what came before (3.6.2), answer strong reads (6.4),
+or change the configuration (the correction to chapter 4, raft-dev 2015).
 
-Its own log counts towards a quorum as far as it is *saved*, like everybody
-else's. It sends in parallel with its own disk (10.2.1). It steps down when it
-has not heard a quorum for an election timeout (6.2), so a leader that was cut
-off says so instead of keeping its callers waiting.
+Its own log counts towards a quorum as far as it is *saved*, like everybody else's. It sends in
+parallel with its own disk (10.2.1). It steps down when it has not heard a quorum for an election
+timeout (6.2), so a leader that was cut off says so instead of keeping its callers waiting.
 
 What it sends to whom, and when, is in `replication`.
 """
@@ -35,7 +33,7 @@ from .log import ENTRY_OVERHEAD_BYTES, cost_of
 from .progress import FollowerProgress, ProgressState
 from .quorum import agreed
 from .read_index import PendingRead, ReadQueue
-from .ready import ConfigurationKnown, ReadState, Reason, TransferEnded
+from .ready import ConfigurationKnown, ReadState, Reason
 from .replica import LEADER, Replica, Role
 from .replication import Replication
 
@@ -44,6 +42,7 @@ class Leader(Role):
     """The role of the replica that was elected.
 
     Attributes:
+        replication: What it sends to whom.
         first_index: The entry its term begins with.
         transfer_to: Who is to take over, None when nobody is.
         known_index: Up to here another voter knows as well what is committed; what
@@ -54,15 +53,13 @@ class Leader(Role):
 
     def __init__(self, replica: Replica) -> None:
         super().__init__(replica)
-        self._replication = Replication(replica)
+        self.replication = Replication(replica)
         self.first_index = replica.log.last_index + 1
         self.transfer_to: PeerId | None = None
         self.known_index = replica.commit_index
         self._transfer_until_s = 0.0
         self._is_transfer_sent = False
         self._reads = ReadQueue(replica.settings.reads_count)
-        self._request_ids: dict[int, Any] = {}
-        self._read_number = 0
         self._saved_index = -1
         self._quorum_until_s = replica.now
         self._uncommitted_bytes = 0
@@ -72,12 +69,7 @@ class Leader(Role):
     @property
     def progress(self) -> dict[PeerId, FollowerProgress]:
         """What it knows of each follower, learners included."""
-        return self._replication.progress
-
-    @property
-    def kept_from_index(self) -> float:
-        """The first entry that a follower waits for; the log is not to be compacted beyond it."""
-        return self._replication.kept_from_index
+        return self.replication.progress
 
     # From the caller.
 
@@ -89,34 +81,31 @@ class Leader(Role):
         replica = self._replica
         settings = replica.settings
         if self.transfer_to is not None:
-            replica.proposals.refuse(token, Reason.TRANSFERRING)
-        elif len(data) > settings.entry_bytes:
-            replica.proposals.refuse(token, Reason.TOO_LARGE)
-        elif (
+            return replica.proposals.refuse(token, Reason.TRANSFERRING)
+        if len(data) > settings.entry_bytes:
+            return replica.proposals.refuse(token, Reason.TOO_LARGE)
+        if (
             len(replica.proposals) >= settings.uncommitted_count
             or self._uncommitted_bytes + len(data) > settings.uncommitted_bytes
             or replica.log.size_bytes + len(data) > settings.log_bytes
         ):
-            replica.proposals.refuse(token, Reason.FULL)
-        else:
-            index = self._append(kind, data)
-            replica.proposals.note(index, replica.term, token)
-            if is_awaited:
-                self._replication.awaited_index = index
-            return True
-        return False
+            return replica.proposals.refuse(token, Reason.FULL)
+        index = self._append(kind, data)
+        replica.proposals.note(index, replica.term, token)
+        if is_awaited:
+            self.replication.awaited_index = index
+        return True
 
     def change_configuration(self, target: Voters, token: Any) -> bool:
         """Append a configuration if it is legal now; return whether it is taken."""
         replica = self._replica
         reason = self._why_not(target)
         if reason is not None:
-            replica.proposals.refuse(token, reason)
-            return False
+            return replica.proposals.refuse(token, reason)
         index = self._append(EntryKind.CONFIGURATION, encode_voters(target))
         replica.proposals.note(index, replica.term, token)
         # Those whom it leaves out hear nothing afterwards.
-        self._replication.awaited_index = index
+        self.replication.awaited_index = index
         self._refresh_members()
         return True
 
@@ -131,26 +120,23 @@ class Leader(Role):
         self._transfer_until_s = replica.now + replica.settings.election_timeout
         return True
 
-    @property
-    def is_quiesced(self) -> bool:
-        """Whether it has followers, or none, that need no heartbeats."""
-        return self._replication.is_quiesced
-
     def note_candidate(self, sender: PeerId) -> None:
         """One that asks for votes does not hear this leader."""
-        self._replication.wake(sender)
+        self.replication.wake(sender)
 
     def recheck_quiescence(self) -> None:
-        """Wake those whose life is not to be relied on any more."""
-        self._quorum_until_s = self.hears_quorum_until_s
+        """Wake those whose life is not to be relied on, and see how long a quorum is heard."""
+        replica = self._replica
+        self.replication.hear_quiesced()
+        heard: dict[PeerId, float] = {peer: p.heard_s for peer, p in self.progress.items()}
+        heard[replica.me] = replica.now
+        heard_s = agreed(replica.deciding, heard)
+        self._quorum_until_s = heard_s + replica.settings.election_timeout
 
     def read(self, request_id: Any) -> None:
         """Take in a strong read of this replica itself."""
-        self._read_number += 1
-        if self._reads.add(PendingRead(self._replica.me, self._read_number)):
-            self._request_ids[self._read_number] = request_id
-        else:
-            self._replica.reads.append(ReadState(request_id, None))
+        if not self._reads.add(PendingRead(self._replica.me, request_id)):
+            super().read(request_id)
 
     # From followers.
 
@@ -167,24 +153,22 @@ class Leader(Role):
 
     def _receive_appended(self, sender: PeerId, message: Appended) -> None:
         """A follower agrees and has saved: more is committed, perhaps, and more may leave."""
-        progress = self._replication.hear(sender)
+        progress = self.replication.hear(sender)
         if progress is None:
             return
         if message.match_index > self._replica.log.last_index:
-            raise RemoteError(
-                f"agrees up to {message.match_index}, "
-                f"the log ends at {self._replica.log.last_index}"
-            )
+            last_index = self._replica.log.last_index
+            raise RemoteError(f"agrees up to {message.match_index}, the log ends at {last_index}")
         if progress.accept(message.match_index):
             if message.match_index > self._replica.commit_index:
-                self._replication.lagged_followers.note_needed(sender)
+                self.replication.lagged_followers.note_needed(sender)
             self._advance_commit()
         if progress.commit_sent < self._replica.commit_index:
-            self._replication.note_news(progress.commit_sent)
+            self.replication.note_news(progress.commit_sent)
 
     def _receive_append_rejected(self, sender: PeerId, message: AppendRejected) -> None:
         """Find a place where the logs may agree, from both sides' terms (end of 3.5)."""
-        progress = self._replication.hear(sender)
+        progress = self.replication.hear(sender)
         if progress is None:
             return
         log = self._replica.log
@@ -193,7 +177,7 @@ class Leader(Role):
 
     def _receive_heartbeat_reply(self, sender: PeerId, message: HeartbeatReply) -> None:
         """A follower still follows: confirm reads, and send again what may be lost."""
-        progress = self._replication.hear(sender)
+        progress = self.replication.hear(sender)
         if progress is None:
             return
         if message.round > self._reads.round + 1:
@@ -203,15 +187,15 @@ class Leader(Role):
         progress.commit_known = message.commit_index
         self._advance_known()
         if message.is_quiesced:
-            self._replication.note_quiesced(sender, progress)
+            self.replication.note_quiesced(sender, progress)
         elif progress.liveness is not None:
-            self._replication.wake(sender)
-        self._replication.recover(sender, progress, message.commit_index)
+            self.replication.wake(sender)
+        self.replication.recover(sender, progress, message.commit_index)
 
     def _receive_read_request(self, sender: PeerId, message: ReadRequest) -> None:
         """Take in a strong read of a follower or a learner."""
         # It answers when it has what is committed now.
-        self._replication.lagged_followers.hurry(sender)
+        self.replication.lagged_followers.hurry(sender)
         if not self._reads.add(PendingRead(sender, message.number)):
             self._replica.send(sender, ReadReply(self._replica.term, message.number, None))
 
@@ -225,48 +209,37 @@ class Leader(Role):
     # Time and endings.
 
     @property
-    def hears_quorum_until_s(self) -> float:
-        """When this leader must step down unless it hears from a quorum."""
-        replica = self._replica
-        self._replication.hear_quiesced()
-        heard: dict[PeerId, float] = {peer: p.heard_s for peer, p in self.progress.items()}
-        heard[replica.me] = replica.now
-        configurations = replica.deciding
-        return agreed(configurations, heard) + replica.settings.election_timeout
-
-    @property
     def timer_s(self) -> float:
         """When to call `handle_timer`."""
         # What was heard since only makes the last of these later; it is looked at when due.
-        until_s = min(self._replication.timer_s, self._quorum_until_s)
+        until_s = min(self.replication.timer_s, self._quorum_until_s)
         return until_s if self.transfer_to is None else min(until_s, self._transfer_until_s)
 
     def handle_timer(self) -> None:
         """Send heartbeats, step down without a quorum, end a transfer that takes too long."""
         replica = self._replica
-        self._quorum_until_s = self.hears_quorum_until_s
+        self.recheck_quiescence()
         if replica.now >= self._quorum_until_s:
             replica.become_follower(replica.term, None, "heard no quorum")
             return
         if self.transfer_to is not None and replica.now >= self._transfer_until_s:
-            replica.events.append(TransferEnded(self.transfer_to))
             self.transfer_to = None
-        if replica.now >= self._replication.heartbeat_at_s:
-            self._replication.heartbeat(self._reads.round + 1)
+        if replica.now >= self.replication.heartbeat_at_s:
+            self.replication.heartbeat(self._reads.round + 1)
 
     def flush(self) -> None:
         """Send what has piled up; called once before each `Ready`."""
         replica = self._replica
         has_committed = replica.commit_index >= self.first_index
         if has_committed and self._reads.start_round(replica.commit_index):
-            self._replication.heartbeat(self._reads.round + 1)
+            self.replication.heartbeat(self._reads.round + 1)
             self._confirm_reads()
-        self._replication.flush(is_urgent=self.transfer_to is not None)
+        self.replication.flush(is_urgent=self.transfer_to is not None)
         self._continue_transfer()
 
     def leave(self) -> None:
         """End the role: no read that waits may be answered any more."""
-        self._replication.part()
+        self.replication.part()
         for read in self._reads.drain():
             self._answer_read(read, None)
 
@@ -293,9 +266,9 @@ class Leader(Role):
             before = replica.commit_index
             was_pending = replica.configurations.is_pending(before)
             replica.commit(index)
-            self._replication.lagged_followers.count_own(is_quick=index <= saved[replica.me])
+            self.replication.lagged_followers.count_own(is_quick=index <= saved[replica.me])
             self._release(before, index)
-            self._replication.note_news(before)
+            self.replication.note_news(before)
             if was_pending and not replica.configurations.is_pending(index):
                 self._finish_change()
             if replica.role is not self or not was_pending:
@@ -306,8 +279,7 @@ class Leader(Role):
         if index == log.last_index:
             self._uncommitted_bytes = 0
             return
-        first = max(before + 1, self.first_index)
-        for at in range(first, index + 1):
+        for at in range(max(before + 1, self.first_index), index + 1):
             self._uncommitted_bytes -= cost_of(log.entry_at(at))
 
     def _advance_known(self) -> None:
@@ -334,7 +306,7 @@ class Leader(Role):
         current = replica.configurations.latest
         if self.transfer_to is not None:
             return Reason.TRANSFERRING
-        if replica.configurations.is_pending(replica.commit_index):
+        if replica.is_configuration_pending:
             return Reason.PENDING
         if replica.commit_index < self.first_index:
             return Reason.TOO_EARLY
@@ -352,8 +324,8 @@ class Leader(Role):
         return None
 
     def _refresh_members(self) -> None:
-        self._replication.refresh_members()
-        self._quorum_until_s = self.hears_quorum_until_s
+        self.replication.refresh_members()
+        self.recheck_quiescence()
 
     def _finish_change(self) -> None:
         """A configuration is committed: let those go that it leaves out, perhaps oneself."""
@@ -363,7 +335,7 @@ class Leader(Role):
         for peer in before:
             if peer not in self.progress:
                 replica.send(peer, Heartbeat(replica.term, replica.commit_index, 0))
-        self._replication.heartbeat(self._reads.round + 1)  # and hear at once who knows
+        self.replication.heartbeat(self._reads.round + 1)  # and hear at once who knows
         self._advance_known()
         if replica.me not in replica.configurations.latest.voters:
             self._hand_over()
@@ -381,7 +353,7 @@ class Leader(Role):
     def resign(self, why: str) -> None:
         """Step down, and let the most complete voter stand, if one is heard."""
         replica = self._replica
-        self._replication.hear_quiesced()
+        self.replication.hear_quiesced()
         recently_s = replica.now - replica.settings.election_timeout
         voters = [
             (progress.match_index, peer)
@@ -419,6 +391,6 @@ class Leader(Role):
     def _answer_read(self, read: PendingRead, index: int | None) -> None:
         replica = self._replica
         if read.reader == replica.me:
-            replica.reads.append(ReadState(self._request_ids.pop(read.number), index))
+            replica.reads.append(ReadState(read.request_id, index))
         else:
-            replica.send(read.reader, ReadReply(replica.term, read.number, index))
+            replica.send(read.reader, ReadReply(replica.term, read.request_id, index))

@@ -25,17 +25,13 @@ def cost_of(entry: Entry) -> int:
     return len(entry.data) + ENTRY_OVERHEAD_BYTES
 
 
-def _term_of(entry: Entry) -> int:
-    return entry.term
-
-
 class RaftLog:
     """A log that begins after metadata.
 
     Args:
         snapshot_index: The last index in the snapshot; 0 for a log from the beginning.
         snapshot_term: The term there.
-        entries: What follows the snapshot, without a gap.
+        entries: What follows, without a gap.
     """
 
     __slots__ = ("_entries", "size_bytes", "snapshot_index", "snapshot_term")
@@ -80,8 +76,7 @@ class RaftLog:
     ) -> tuple[Entry, ...]:
         """Return entries from `first_index` to `last_index`, as many as the limits allow.
 
-        The first one comes whatever its size, so that a large entry is not
-        stuck for ever.
+        The first one comes whatever its size, so that a large entry is not stuck for ever.
         """
         assert first_index > self.snapshot_index, f"slice from {first_index} of {self}"
         start = first_index - self.snapshot_index - 1
@@ -124,8 +119,7 @@ class RaftLog:
 
     def reset(self, index: int, term: int) -> None:
         """Forget everything and begin after another snapshot."""
-        self._entries.clear()
-        self.size_bytes = 0
+        self._entries, self.size_bytes = [], 0
         self.snapshot_index, self.snapshot_term = index, term
 
     def first_new(self, entries: Sequence[Entry]) -> int:
@@ -146,7 +140,7 @@ class RaftLog:
         """
         stop = min(index_max, self.last_index) - self.snapshot_index
         if stop > 0:
-            found = bisect_right(self._entries, term, 0, stop, key=_term_of)
+            found = bisect_right(self._entries, term, 0, stop, key=lambda entry: entry.term)
             if found:
                 return self.snapshot_index + found
         return self.snapshot_index if self.snapshot_term <= term and stop >= 0 else 0

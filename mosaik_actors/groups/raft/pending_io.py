@@ -8,8 +8,7 @@
       the next `run`, and others have their turn. A member that opens a long log would
       stop its node for seconds.
 
-Invariant: steps 3 to 6 of a `Ready` come after its save and after those of all
-earlier ones.
+Invariant: steps 3 to 6 of a `Ready` come after its save and after those of all earlier ones.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ class PendingIo:
     """The pending I/O of one replica.
 
     Args:
-        raft: The core.
         is_durable: Whether anything is saved at all.
         send: Called with messages that may leave.
         finish: Called for each `Ready`, after its save: steps 4 to 6. Returns how many
@@ -104,7 +102,7 @@ class PendingIo:
         self.run()
 
     def _complete_what_is_saved(self) -> None:
-        """Finish what was saved, and what only waited for it: there are callers waiting."""
+        """Finish what was saved, and what only waited for it."""
         while self._room > 0 and self._saved:
             self._complete(self._saved.popleft())
         if self._saving:

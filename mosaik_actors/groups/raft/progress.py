@@ -4,9 +4,8 @@ Three states, as the thesis hints at in 10.2.1 and implementations agree on:
 
     * PROBE: where the logs agree is not known. One message at a time; the next
       leaves after the answer, or after a heartbeat was answered.
-    * REPLICATE: they agree up to `match_index`. Messages leave one after the
-      other without waiting (pipelining), as long as fewer than the window's
-      messages and bytes are on their way.
+    * REPLICATE: they agree up to `match_index`. Messages leave one after the other without waiting
+      (pipelining), as long as fewer than the window's messages and bytes are on their way.
     * SNAPSHOT: the follower needs entries that are compacted away. Nothing is
       sent until it has installed a snapshot.
 
@@ -22,6 +21,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from enum import Enum
 
 from .quiescence import Liveness
@@ -35,80 +35,45 @@ class ProgressState(Enum):
     SNAPSHOT = "snapshot"
 
 
+@dataclass(slots=True, eq=False)
 class FollowerProgress:
     """What a leader knows of one follower.
 
-    Args:
-        next_index: What to send first.
-        now: When the follower counts as last heard of, in seconds.
+    Attributes:
+        next_index: The first entry to send next.
+        heard_s: When it last answered, or when it became a follower.
         window_count: Messages that may be on their way.
         window_bytes: Bytes that may be on their way.
-
-    Attributes:
         match_index: The follower's log agrees, and is saved, up to here.
-        next_index: The first entry to send next.
         commit_sent: The highest commit index it was sent.
         commit_known: What it said last that it knows to be committed.
-        heard_s: When it last answered.
         round: The last heartbeat round it answered (Raft thesis 6.4).
-        snapshot_index: In SNAPSHOT, where the offered snapshot stands.
         may_quiesce: Whether the last message to it allowed it to quiesce.
         liveness: What counts for its replies while it is quiesced, else None.
+        flight: Last index and bytes of the messages with entries that are not answered.
+        flight_bytes: Their bytes together.
     """
 
-    __slots__ = (
-        "_flight",
-        "_flight_bytes",
-        "_is_probing",
-        "_window_bytes",
-        "_window_count",
-        "commit_known",
-        "commit_sent",
-        "heard_s",
-        "liveness",
-        "match_index",
-        "may_quiesce",
-        "next_index",
-        "round",
-        "snapshot_index",
-        "state",
-    )
-
-    def __init__(
-        self, next_index: int, *, now: float, window_count: int, window_bytes: int
-    ) -> None:
-        self.state = ProgressState.PROBE
-        self.match_index = 0
-        self.next_index = next_index
-        self.commit_sent = 0
-        self.commit_known = 0
-        self.heard_s = now
-        self.round = 0
-        self.snapshot_index = 0
-        self.may_quiesce = False
-        self.liveness: Liveness | None = None
-        self._is_probing = False
-        self._flight: deque[tuple[int, int]] = deque()
-        self._flight_bytes = 0
-        self._window_count = window_count
-        self._window_bytes = window_bytes
-
-    @property
-    def flight_count(self) -> int:
-        """Messages with entries that are not answered."""
-        return len(self._flight)
-
-    @property
-    def flight_bytes(self) -> int:
-        """Bytes of entries that are not answered."""
-        return self._flight_bytes
+    next_index: int
+    heard_s: float
+    window_count: int
+    window_bytes: int
+    state: ProgressState = ProgressState.PROBE
+    match_index: int = 0
+    commit_sent: int = 0
+    commit_known: int = 0
+    round: int = 0
+    may_quiesce: bool = False
+    liveness: Liveness | None = None
+    flight: deque[tuple[int, int]] = field(default_factory=deque)
+    flight_bytes: int = 0
+    _is_probing: bool = False
+    _snapshot_index: int = 0
 
     def may_send(self) -> bool:
         """Return whether a message with entries may leave now."""
         if self.state is ProgressState.REPLICATE:
-            return (
-                len(self._flight) < self._window_count and self._flight_bytes < self._window_bytes
-            )
+            return len(self.flight) < self.window_count and self.flight_bytes < self.window_bytes
         return self.state is ProgressState.PROBE and not self._is_probing
 
     def sent(self, last_index: int, size_bytes: int) -> None:
@@ -118,8 +83,8 @@ class FollowerProgress:
             return
         assert self.state is ProgressState.REPLICATE, f"sent in {self.state}"
         self.next_index = last_index + 1
-        self._flight.append((last_index, size_bytes))
-        self._flight_bytes += size_bytes
+        self.flight.append((last_index, size_bytes))
+        self.flight_bytes += size_bytes
 
     def accept(self, match_index: int) -> bool:
         """Note that the follower agrees up to `match_index`; return whether that is news."""
@@ -127,44 +92,40 @@ class FollowerProgress:
         if has_changed:
             self.match_index = match_index
             self.next_index = max(self.next_index, match_index + 1)
-        flight = self._flight
+        flight = self.flight
         while flight and flight[0][0] <= match_index:
-            self._flight_bytes -= flight.popleft()[1]
+            self.flight_bytes -= flight.popleft()[1]
         if self.state is ProgressState.PROBE or (
-            self.state is ProgressState.SNAPSHOT and match_index >= self.snapshot_index
+            self.state is ProgressState.SNAPSHOT and match_index >= self._snapshot_index
         ):
             self._enter(ProgressState.REPLICATE, self.match_index + 1)
         return has_changed
 
-    def reject(self, rejected_index: int, next_index: int) -> bool:
-        """Note that the log does not agree at `rejected_index`; return whether that is news.
+    def reject(self, rejected_index: int, next_index: int) -> None:
+        """Note that the log does not agree at `rejected_index`; late refusals change nothing.
 
         Args:
             rejected_index: The index before the entries that were sent.
             next_index: What to try next, from the follower's hint.
         """
         if self.state is ProgressState.SNAPSHOT or rejected_index <= self.match_index:
-            return False
+            return
         if self.state is ProgressState.PROBE and rejected_index != self.next_index - 1:
-            return False
+            return
         proposed = min(next_index, rejected_index)
         self._enter(ProgressState.PROBE, max(self.match_index + 1, proposed))
-        return True
 
     def wait_for_snapshot(self, snapshot_index: int) -> None:
         """Send nothing until the follower agrees up to `snapshot_index`."""
         self._enter(ProgressState.SNAPSHOT, snapshot_index + 1)
-        self.snapshot_index = snapshot_index
+        self._snapshot_index = snapshot_index
 
     def retry(self) -> None:
         """Let a probe leave again: the last one may be lost."""
         self._is_probing = False
 
     def _enter(self, state: ProgressState, next_index: int) -> None:
-        self.state = state
-        self.next_index = next_index
-        self._is_probing = False
-        self.snapshot_index = 0
+        self.state, self.next_index, self._is_probing = state, next_index, False
         if state is not ProgressState.REPLICATE:
-            self._flight.clear()
-            self._flight_bytes = 0
+            self.flight.clear()
+            self.flight_bytes = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from .log import RaftLog
 from .ready import ProposalOutcome, ProposalVerdict, Reason
@@ -26,17 +26,17 @@ class Proposals:
         """Remember whose proposal an entry of the current term is."""
         self._waiting.setdefault(index, []).append((term, token))
 
-    def refuse(self, token: Any, reason: Reason) -> None:
-        """Notify the caller that a proposal is not taken, and never will be."""
+    def refuse(self, token: Any, reason: Reason) -> Literal[False]:
+        """Notify the caller that a proposal is not taken, and never will be; return False."""
         self.outcomes.append(ProposalOutcome(token, ProposalVerdict.NOT_TAKEN, 0, reason))
+        return False
 
     def give_up(self, index: int) -> None:
         """Notify the caller that nobody knows about proposals up to `index`."""
         for at in [at for at in self._waiting if at <= index]:
             for _, token in self._waiting.pop(at):
-                self.outcomes.append(
-                    ProposalOutcome(token, ProposalVerdict.UNKNOWN, 0, Reason.COMPACTED)
-                )
+                outcome = ProposalOutcome(token, ProposalVerdict.UNKNOWN, 0, Reason.COMPACTED)
+                self.outcomes.append(outcome)
 
     def resolve(self, log: RaftLog, before: int, index: int) -> None:
         """Report what became of proposals at places that are committed now.

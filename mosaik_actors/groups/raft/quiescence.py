@@ -40,34 +40,5 @@ class Liveness(Protocol):
 
 
 LivenessOf = Callable[[PeerId], Liveness | None]
-
-
-class FollowerQuiescence:
-    """The follower's half.
-
-    Args:
-        liveness_of: Returns the liveness of another replica, None where its messages alone
-            may be relied on: also while it does not agree who leads, in which term.
-    """
-
-    def __init__(self, liveness_of: LivenessOf) -> None:
-        self.liveness_of = liveness_of
-        self._leader: PeerId | None = None
-        self._until_s = 0.0
-        self.liveness: Liveness | None = None
-
-    def begin(self, leader: PeerId, *, until_s: float) -> None:
-        """Rely on the liveness of a leader, if that may be, up to a time at most."""
-        self._leader, self._until_s = leader, until_s
-        self.liveness = self.liveness_of(leader)
-
-    def end(self) -> None:
-        """Rely on messages alone."""
-        self.liveness = None
-
-    def recheck(self, *, now: float) -> None:
-        """End it when it may not go on."""
-        if self.liveness is None or self._leader is None:
-            return
-        if now >= self._until_s or self.liveness_of(self._leader) is not self.liveness:
-            self.end()
+"""Returns the liveness of another replica, None where its messages alone may be relied on: also
+while it does not agree who leads, in which term."""

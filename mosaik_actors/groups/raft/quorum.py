@@ -5,29 +5,19 @@ match indexes the answer is what is committed (Raft thesis 3.5, 3.6), for
 heartbeat rounds which reads are confirmed (6.4), for the times peers were last
 heard of how long ago the leader could still reach a quorum (6.2).
 
-While a change of the configuration is not known to be committed, there are two
-configurations, and each must agree. The thesis (4.1) asks the new one alone,
-which is safe because majorities of both overlap; we ask the old one too, so
-that half of an even-sized group never changes the membership by itself. Then
-"who may decide" is the same for elections, commits, reads and check-quorum.
+While a change of the configuration is not known to be committed, there are two configurations, and
+each must agree. The thesis (4.1) asks the new one alone, which is safe because majorities of both
+overlap; we ask the old one too, so that half of an even-sized group never changes the membership by
+itself. Then "who may decide" is the same for elections, commits, reads and check-quorum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
 
 from ...ids import PeerId
 
 Configurations = Sequence[Sequence[PeerId]]
-
-
-class Tally(Enum):
-    """How an election stands."""
-
-    WON = "won"
-    LOST = "lost"
-    OPEN = "open"
 
 
 def majority(voter_count: int) -> int:
@@ -51,18 +41,18 @@ def agreed(configurations: Configurations, values: Mapping[PeerId, float]) -> fl
     )
 
 
-def tally(configurations: Configurations, votes: Mapping[PeerId, bool]) -> Tally:
-    """Return how an election stands, given the answers so far.
+def is_won(configurations: Configurations, votes: Mapping[PeerId, bool]) -> bool | None:
+    """Return whether the answers so far win or lose an election; None while it is open.
 
     Only voters count, each once. It is lost as soon as a majority of one
     configuration cannot be reached any more.
     """
-    is_won = True
+    has_all = bool(configurations)
     for voters in configurations:
         needed = majority(len(voters))
         granted = sum(1 for peer in voters if votes.get(peer) is True)
         refused = sum(1 for peer in voters if votes.get(peer) is False)
         if len(voters) - refused < needed:
-            return Tally.LOST
-        is_won = is_won and granted >= needed
-    return Tally.WON if is_won and configurations else Tally.OPEN
+            return False
+        has_all = has_all and granted >= needed
+    return has_all or None

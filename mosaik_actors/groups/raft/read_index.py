@@ -1,42 +1,30 @@
 """Strong reads without the log: the ReadIndex algorithm (Raft thesis 6.4).
 
-A leader answers a read in four steps: it has committed an entry of its own
-term, so that its commit index is the true one; it notes that commit index; it
-hears from a quorum in a heartbeat round that began *after* the read came in,
-so that no other leader was elected before; and the reader applies up to that
-index. One round serves all reads that wait when it begins.
+A leader answers a read in four steps: it has committed an entry of its own term, so that its commit
+index is the true one; it notes that commit index; it hears from a quorum in a heartbeat round that
+began *after* the read came in, so that no other leader was elected before; and the reader applies
+up to that index. One round serves all reads that wait when it begins.
 
-`ReadQueue` is the leader's half. A read belongs to a peer, which may be the
-leader itself, and has a number that this peer chose.
+`ReadQueue` is the leader's half.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ...ids import PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRead:
-    """A read that waits.
-
-    Attributes:
-        reader: Who asks.
-        number: The reader's own number for it.
-    """
+class PendingRead(NamedTuple):
+    """A read that waits: who asks, the leader itself perhaps, and how that peer calls it."""
 
     reader: PeerId
-    number: int
+    request_id: Any
 
 
 class ReadQueue:
-    """The reads that wait at a leader.
-
-    Args:
-        count_max: How many may wait at once.
-    """
+    """The reads that wait at a leader, at most `count_max`."""
 
     def __init__(self, count_max: int) -> None:
         self.round = 0
@@ -81,7 +69,5 @@ class ReadQueue:
     def drain(self) -> list[PendingRead]:
         """Return all reads and forget them: the leader is none any more."""
         left = [read for _, _, reads in self._rounds for read in reads] + self._waiting
-        self._rounds.clear()
-        self._waiting = []
-        self._count = 0
+        self._rounds, self._waiting, self._count = deque(), [], 0
         return left

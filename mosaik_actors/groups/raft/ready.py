@@ -1,13 +1,11 @@
 """What a replica's core wants done, and what it publishes.
 
-A `Ready` is one batch of pending I/O. Their order is the safety of Raft: what is
-not saved must not be promised to anybody, and what is not committed must not
-be applied.
+A `Ready` is one batch of pending I/O. Their order is the safety of Raft: what is not saved must not
+be promised to anybody, and what is not committed must not be applied.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -44,15 +42,12 @@ class Reason(Enum):
 
 
 class ProposalOutcome(msgspec.Struct, frozen=True):
-    """What became of a proposal or of a change of the configuration.
+    """What became of a proposal or of a change of the configuration, by its token.
 
     Attributes:
-        token: What the caller gave with it.
-        verdict: Whether it is committed, certainly never will be, or nobody
-            here can say.
+        verdict: Whether it is committed, certainly never will be, or nobody here can say.
         index: Where it is in the log when committed, else 0. Its entry is in
             this `Ready` or in one soon after.
-        reason: Why, when it is not committed.
     """
 
     token: Any
@@ -61,62 +56,45 @@ class ProposalOutcome(msgspec.Struct, frozen=True):
     reason: Reason = Reason.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class ReadState:
-    """A strong read may be served, or failed.
+class ReadState(msgspec.Struct, frozen=True):
+    """A strong read may be served: everything up to `index` is in this or an earlier `Ready`.
 
-    Attributes:
-        request_id: What the caller gave to `read`.
-        index: The state to read is at least this index; everything up to it is
-            in this or an earlier `Ready`. None: the read failed, ask again.
+    With no index it failed: ask again. `request_id` is what the caller gave to `read`.
     """
 
     request_id: Any
     index: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderChanged:
+class LeaderChanged(msgspec.Struct, frozen=True):
     """This replica now believes in another leader, or in none."""
 
     leader: PeerId | None
     term: int
 
 
-@dataclass(frozen=True, slots=True)
-class BecameLeader:
+class BecameLeader(msgspec.Struct, frozen=True):
     """This replica leads; `index` is the entry it begins its term with."""
 
     term: int
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class SteppedDown:
+class SteppedDown(msgspec.Struct, frozen=True):
     """This replica leads no more, and why."""
 
     term: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigurationAdopted:
-    """Another configuration is in force here; it may still be taken back."""
-
-    index: int
-    voters: Voters
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigurationCommitted:
+class ConfigurationCommitted(msgspec.Struct, frozen=True):
     """A configuration is final."""
 
     index: int
     voters: Voters
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigurationKnown:
+class ConfigurationKnown(msgspec.Struct, frozen=True):
     """To a leader: a committed configuration is known to be so at enough voters.
 
     The crash of any one of them leaves somebody who knows, and can have the others go on.
@@ -125,46 +103,29 @@ class ConfigurationKnown:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotNeeded:
+class SnapshotNeeded(msgspec.Struct, frozen=True):
     """The log here cannot be continued: fetch a snapshot at `metadata` or later, then `install`."""
 
     metadata: SnapshotMetadata
     leader: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class EntriesLost:
-    """The log here ends at `last_index`, although this replica had acknowledged more.
-
-    Attributes:
-        last_index: The last entry here.
-        counted_index: What the leader counts as saved here.
-        leader: Which leader does.
-    """
+class EntriesLost(msgspec.Struct, frozen=True):
+    """The log here ends at `last_index`, though a leader counts `counted_index` as saved here."""
 
     last_index: int
     counted_index: int
     leader: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class TransferEnded:
-    """A transfer of leadership did not happen in time; the leader takes proposals again."""
-
-    to: PeerId
-
-
 Event = (
     LeaderChanged
     | BecameLeader
     | SteppedDown
-    | ConfigurationAdopted
     | ConfigurationCommitted
     | ConfigurationKnown
     | SnapshotNeeded
     | EntriesLost
-    | TransferEnded
 )
 
 
@@ -182,24 +143,10 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
     5. Apply `committed` to the machine, in order, then call `applied`.
     6. Answer `outcomes`, serve `reads`, and look at `events`.
 
-    Several may be outstanding, when saving takes long: they are saved in order,
-    and each one's steps 3 to 6 come after it is saved. When saving fails, stop:
-    what comes after a `Ready` stands on it.
-
-    Attributes:
-        number: Counts from 1.
-        early_messages: Messages that promise nothing, with whom they go to.
-        hard_state: The term and vote to remember, None if they stay.
-        metadata: That of a new snapshot, None if it stays: after `compact`, the
-            snapshot the caller made; after `install`, the one it installed.
-        truncate_from: Remove saved entries from this index on; None for none.
-        compact_to: Remove saved entries up to this index; None for none.
-        entries: Entries to add at the end.
-        messages: Messages that may leave when all that is saved.
-        committed: Entries to apply. They are saved by then.
-        outcomes: What became of proposals.
-        reads: Strong reads to serve, or to fail.
-        events: What else happened.
+    Several may be outstanding, when saving takes long: they are saved in order, and each one's
+    steps 3 to 6 come after it is saved. When saving fails, stop: what comes after a `Ready` stands
+    on it. Messages are with whom they go to. `metadata` is that of a new snapshot: after
+    `compact`, the one that the caller made; after `install`, the one it installed.
     """
 
     number: int
@@ -216,12 +163,7 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
     events: tuple[Event, ...] = ()
 
     def to_batch(self, snapshot: bytes = b"") -> SaveBatch:
-        """Return step 2 as what a storage saves.
-
-        Args:
-            snapshot: The encoded snapshot that `metadata` stands for; ignored when
-                there is no new snapshot.
-        """
+        """Return step 2 as what a storage saves, with the stored form of a new snapshot."""
         return SaveBatch(
             hard_state=self.hard_state,
             snapshot=None if self.metadata is None else (self.metadata, snapshot),

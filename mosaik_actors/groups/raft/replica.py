@@ -1,47 +1,35 @@
 """One replica, whatever its role: term, vote, log, commit index, mail.
 
-The roles (`follower`, `candidate`, `leader`) decide; this is what they decide on,
-the few steps that all of them take, and the transitions from one to the other. Every
-message first meets the comparison of terms (Raft thesis 3.3), and requests for votes
-are answered here, for all roles answer them alike. Everything else is the role's.
+The roles (`follower`, `candidate`, `leader`) decide; this is what they decide on, the few steps
+that all of them take, and the transitions from one to the other. Every message first meets the
+comparison of terms (Raft thesis 3.3), and requests for votes are answered here, for all roles
+answer them alike. Everything else is the role's.
 
 Invariants:
     * The term never goes down; within a term the vote never changes.
-    * The commit index never goes down, and no entry at or below it is ever
-      removed: a peer that asks for that breaks a rule of Raft.
-    * Time inside never goes back. When the caller's clock does, the replica
-      carries on from where it was.
+    * The commit index never goes down, and no entry at or below it is ever removed: a peer that
+      asks for that breaks a rule of Raft.
+    * Time inside never goes back. When the caller's clock does, it carries on from where it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from ...errors import RemoteError
 from ...ids import PeerId
 from ..wire.configuration import Configurations, decode_voters
-from ..wire.raft import (
-    Append,
-    AppendRejected,
-    Heartbeat,
-    Message,
-    SnapshotOffer,
-    VoteReply,
-    VoteRequest,
-)
+from ..wire.raft import FROM_LEADERS, AppendRejected, Message, VoteReply, VoteRequest
 from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from .config import RaftConfig
 from .durability import Durability
 from .log import RaftLog
 from .proposals import Proposals
-from .quiescence import FollowerQuiescence, LivenessOf
-from .quorum import Configurations as Deciding
+from .quiescence import Liveness, LivenessOf
 from .ready import (
     BecameLeader,
-    ConfigurationAdopted,
     ConfigurationCommitted,
     EntriesLost,
     Event,
@@ -56,18 +44,12 @@ PRE_CANDIDATE: Final = "pre-candidate"
 CANDIDATE: Final = "candidate"
 LEADER: Final = "leader"
 
-_FROM_LEADERS = (Append, Heartbeat, SnapshotOffer)
-_NUMBER_BITS = 62
-
 
 class Role:
-    """What a replica is at the moment; each role says what it does otherwise than this.
-
-    Attributes:
-        name: Which one it is.
-    """
+    """What a replica is at the moment; each role says what it does otherwise than this."""
 
     name = ""
+    liveness: Liveness | None = None  # what a quiesced follower takes for its leader's
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -105,74 +87,81 @@ class Role:
         """End the role."""
 
 
-@dataclass(frozen=True, slots=True)
-class Roles:
-    """How a replica makes its roles, which know it, as it does not know them.
+class Roles(NamedTuple):
+    """How a replica makes its roles: they know it, it does not know them."""
 
-    Attributes:
-        follower: Takes the replica and where the numbers of its reads begin.
-        candidate: Takes the replica, whether it only asks, and whether the last leader
-            asked it to stand.
-        leader: Takes the replica.
-    """
-
-    follower: Callable[[Replica, int], Role]
+    follower: Callable[[Replica], Role]
     candidate: Callable[[Replica, bool, bool], Role]
     leader: Callable[[Replica], Role]
 
 
 class Replica:
-    """See the module's docstring.
+    """See the module's docstring. What is not a method is to be read only, but for the roles.
+
+    Args:
+        now: Monotonic time in seconds; all later ``now`` are on the same clock.
+        hard_state: What was saved; None for a new replica.
+        metadata: That of the snapshot it has; for a new group, index 0 with the first
+            configuration; for one that is to join, index 0 with none.
+        entries: The saved log. It continues after `base`.
+        base: Index and term of the place before `entries`, at or before the end of the
+            snapshot. None: that end.
+        applied_index: What the machine holds: the snapshot's index for one that
+            was restored from it. None: the snapshot's.
+        join_index: It neither votes nor stands before everything up to here is committed.
+        liveness_of: See `LivenessOf`; call `recheck_quiescence` when it may return
+            something else.
 
     Attributes:
-        me: This replica.
-        settings: How it keeps time and what it holds.
         now: The time inside, in seconds.
-        role: What it is at the moment.
-        term: The current term.
-        vote: Whom it voted for in it.
-        leader: Who leads it, None when unknown.
+        leader: Who leads the term, None when unknown.
         leader_heard_s: When the leader was last heard of.
-        log: The log, and with it where the disk stands (`durability`).
         metadata: The snapshot this replica has.
         configurations: Those of the log.
         commit_index: Everything up to here is committed.
+        handed_index: Everything up to here was handed out, to be applied.
+        applied_index: Everything up to here is applied, as the caller said.
         agreed_index: The log agrees with the leader of this term up to here.
         election_at_s: When it stands for election unless it hears of a leader.
-        has_lost_entries: Whether the log lacks entries that were acknowledged from here.
-        join_index: It neither votes nor stands before everything up to here is committed.
-        proposals: What callers here have proposed.
-        quiescence: Whether it relies on the life of its leader's node.
+        has_lost_entries: Whether the log lacks entries that were acknowledged from here. Then
+            it takes no part any more: it neither votes nor acknowledges, for it may have
+            forgotten a vote as well. Have it removed from the configuration, and begin anew.
+        reads: Strong reads that failed, or wait until their entries are handed out.
+        new_metadata: That of a snapshot the disk does not have yet.
+        compact_to: Up to here the disk is to forget entries; None for none.
+
+    Raises:
+        DecodeError: A configuration in the log cannot be read.
     """
+
+    roles: ClassVar[Roles]
 
     def __init__(
         self,
         me: PeerId,
         settings: RaftConfig,
         rng: Random,
-        roles: Roles,
         *,
         now: float,
-        hard_state: HardState,
-        metadata: SnapshotMetadata,
-        base: tuple[int, int],
-        entries: Sequence[Entry],
-        applied_index: int,
+        hard_state: HardState | None = None,
+        metadata: SnapshotMetadata | None = None,
+        entries: Sequence[Entry] = (),
+        base: tuple[int, int] | None = None,
+        applied_index: int | None = None,
         join_index: int = 0,
         liveness_of: LivenessOf = lambda _peer: None,
     ) -> None:
-        self.me = me
-        self.quiescence = FollowerQuiescence(liveness_of)
+        hard_state, metadata = hard_state or HardState(), metadata or SnapshotMetadata()
+        applied_index = metadata.index if applied_index is None else applied_index
+        self.me, self.settings, self.rng = me, settings, rng
+        self.liveness_of = liveness_of
         self.join_index = join_index
-        self.settings = settings
-        self.rng = rng
         self.now = now
         self._clock_offset_s = 0.0
-        self.term = hard_state.term
-        self.vote = hard_state.vote
+        self.term, self.vote = hard_state.term, hard_state.vote
         self.leader: PeerId | None = None
         self.leader_heard_s = NEVER
-        self.log = RaftLog(*base, entries)
+        self.log = RaftLog(*(base or (metadata.index, metadata.term)), entries)
         self.metadata = metadata
         self.configurations = Configurations(metadata.index, metadata.configuration)
         for entry in entries:
@@ -181,20 +170,22 @@ class Replica:
         known = min(max(hard_state.commit_index, metadata.index), self.log.last_index)
         self.commit_index = max(known, applied_index)
         assert self.commit_index <= self.log.last_index, "applied more than the log holds"
+        self.handed_index = self.applied_index = applied_index
+        self.agreed_index = self.commit_index
         self.durability = Durability(self.log.last_index, hard_state)
         self.must_save_hard_state = False
+        self.new_metadata: SnapshotMetadata | None = None
+        self.compact_to: int | None = None
         self.has_lost_entries = hard_state.has_lost_entries
         self._rewritten_in_term = 0
-        self.agreed_index = self.commit_index
-        self.election_at_s = now
         self.mail: list[tuple[PeerId, Message]] = []
         self.early_mail: list[tuple[PeerId, Message]] = []
         self.events: list[Event] = []
         self.reads: list[ReadState] = []
         self.proposals = Proposals()
-        self._roles = roles
+        self._ready_number = 0
         self.postpone_election()
-        self.role = self._new_follower()
+        self.role = self.roles.follower(self)
 
     @property
     def is_leader(self) -> bool:
@@ -205,7 +196,6 @@ class Replica:
 
     def become_follower(self, term: int, leader: PeerId | None, why: str) -> None:
         """Follow; in a new term the vote is free again (Raft thesis 3.3)."""
-        self.quiescence.end()
         before = self.role
         before.leave()
         if before.name == LEADER:
@@ -216,7 +206,7 @@ class Replica:
             self.leader_heard_s = NEVER
         self.set_leader(leader)
         self.postpone_election()
-        self.role = self._new_follower()
+        self.role = self.roles.follower(self)
 
     def lose_entries(self, leader: PeerId, counted_index: int) -> None:
         """Take no part any more; to be remembered, for the leader may be gone before long."""
@@ -229,7 +219,7 @@ class Replica:
         self._leave_for(PRE_CANDIDATE, FOLLOWER, PRE_CANDIDATE, CANDIDATE)
         self.set_leader(None)
         self.postpone_election()
-        self.role = self._roles.candidate(self, True, False)
+        self.role = self.roles.candidate(self, True, False)
         self.role.handle_saved()
 
     def become_candidate(self, *, is_transfer: bool) -> None:
@@ -238,23 +228,19 @@ class Replica:
         self.set_term(self.term + 1, self.me)
         self.set_leader(None)
         self.postpone_election()
-        self.role = self._roles.candidate(self, False, is_transfer)
+        self.role = self.roles.candidate(self, False, is_transfer)
 
     def become_leader(self) -> None:
         """Lead; the first entry of the term follows at once."""
         self._leave_for(LEADER, PRE_CANDIDATE, CANDIDATE)
         self.set_leader(self.me)
         first_index = self.log.last_index + 1
-        self.role = self._roles.leader(self)
+        self.role = self.roles.leader(self)
         self.events.append(BecameLeader(self.term, first_index))
 
     def _leave_for(self, name: str, *allowed: str) -> None:
         assert self.role.name in allowed, f"{self.role.name} cannot become {name}"
-        self.quiescence.end()
         self.role.leave()
-
-    def _new_follower(self) -> Role:
-        return self._roles.follower(self, self.rng.getrandbits(_NUMBER_BITS))
 
     # Messages.
 
@@ -270,14 +256,14 @@ class Replica:
             self._learn_commit(message)
         if message.term > self.term:
             if not (isinstance(message, VoteReply) and message.is_pre_vote and message.is_granted):
-                leader = sender if isinstance(message, _FROM_LEADERS) else None
+                leader = sender if isinstance(message, FROM_LEADERS) else None
                 self.become_follower(message.term, leader, f"term {message.term} has begun")
         elif message.term < self.term:
-            if isinstance(message, _FROM_LEADERS):
+            if isinstance(message, FROM_LEADERS):
                 # A leader of the past must learn that it is one.
                 self.send(sender, AppendRejected(self.term, 0, 0, 0))
             return
-        if isinstance(message, _FROM_LEADERS) and self.role.name != FOLLOWER:
+        if isinstance(message, FROM_LEADERS) and self.role.name != FOLLOWER:
             if self.is_leader:
                 raise RemoteError(f"a second leader in term {self.term}")
             self.become_follower(self.term, sender, "another one leads")
@@ -286,39 +272,32 @@ class Replica:
     def _receive_vote_request(self, sender: PeerId, message: VoteRequest) -> None:
         """Vote, once in a term, for a log that is as complete (3.4, 3.6.1).
 
-        Who hears a leader helps nobody to depose it, unless the leader itself
-        asked for that (4.2.3).
+        Who hears a leader helps nobody to depose it, unless it asked for that itself (4.2.3).
         """
         self.role.note_candidate(sender)
         has_leader = self.is_leader or self.hears_leader
-        is_join_accepted = message.is_transfer or not has_leader
-        is_pre_vote = message.is_pre_vote
-        is_granted = is_join_accepted and self.is_up_to_date(message.last_index, message.last_term)
-        if is_pre_vote:
-            is_granted = is_granted and message.term > self.term
-            self._answer_vote(sender, message, is_granted=is_granted)
-            return
-        if message.term > self.term:
-            if not is_join_accepted:
-                return
-            self.become_follower(message.term, None, f"an election in term {message.term}")
-        is_granted = (
-            message.term == self.term
-            and self.vote in (None, sender)
-            and self.is_up_to_date(message.last_index, message.last_term)
+        may_depose = message.is_transfer or not has_leader
+        asked, own = (
+            (message.last_term, message.last_index),
+            (self.log.last_term, self.log.last_index),
         )
-        if is_granted:
-            self.set_term(self.term, sender)
-            self.postpone_election()
-        self._answer_vote(sender, message, is_granted=is_granted)
-
-    def _answer_vote(self, sender: PeerId, message: VoteRequest, *, is_granted: bool) -> None:
+        is_up_to_date = asked >= own
+        if message.is_pre_vote:
+            is_granted = may_depose and is_up_to_date and message.term > self.term
+        else:
+            if message.term > self.term:
+                if not may_depose:
+                    return
+                self.become_follower(message.term, None, f"an election in term {message.term}")
+            is_current = message.term == self.term
+            is_granted = is_current and self.vote in (None, sender) and is_up_to_date
+            if is_granted:
+                self.set_term(self.term, sender)
+                self.postpone_election()
         term = message.term if is_granted else self.term
-        commit_term = self.log.term_at(self.commit_index) or 0
-        self.send(
-            sender,
-            VoteReply(term, is_granted, message.is_pre_vote, self.commit_index, commit_term),
-        )
+        commit_index, commit_term = self.commit_index, self.log.term_at(self.commit_index) or 0
+        reply = VoteReply(term, is_granted, message.is_pre_vote, commit_index, commit_term)
+        self.send(sender, reply)
 
     def _learn_commit(self, message: VoteReply) -> None:
         """Learn what is committed from a voter that knows more, if the logs agree there."""
@@ -394,9 +373,14 @@ class Replica:
         return HardState(self.term, self.vote, self.commit_index, self.has_lost_entries)
 
     @property
-    def deciding(self) -> Deciding:
+    def deciding(self) -> tuple[tuple[PeerId, ...], ...]:
         """The sets of voters that must each agree to anything."""
         return self.configurations.deciding(self.commit_index)
+
+    @property
+    def is_configuration_pending(self) -> bool:
+        """Whether the configuration in force is not known to be committed."""
+        return self.configurations.is_pending(self.commit_index)
 
     @property
     def is_non_voting(self) -> bool:
@@ -417,10 +401,6 @@ class Replica:
             return False
         return any(self.me in voters for voters in self.deciding)
 
-    def is_up_to_date(self, last_index: int, last_term: int) -> bool:
-        """Return whether a candidate's log is at least as complete as this one (3.6.1)."""
-        return (last_term, last_index) >= (self.log.last_term, self.log.last_index)
-
     def send(self, to: PeerId, message: Message) -> None:
         """Send when everything so far is saved."""
         self.mail.append((to, message))
@@ -431,9 +411,7 @@ class Replica:
         """Append an entry; a configuration is in force at once (4.1)."""
         self.log.append(entry)
         if entry.kind is EntryKind.CONFIGURATION:
-            voters = decode_voters(entry.data)
-            self.configurations.append(entry.index, voters)
-            self.events.append(ConfigurationAdopted(entry.index, voters))
+            self.configurations.append(entry.index, decode_voters(entry.data))
 
     def truncate(self, from_index: int) -> None:
         """Remove entries that a leader contradicts; a configuration among them is void."""
@@ -441,9 +419,7 @@ class Replica:
         self.note_rewritten()
         self.log.truncate(from_index)
         self.durability.truncated(from_index)
-        if self.configurations.truncate(from_index):
-            index, voters = self.configurations.latest_index, self.configurations.latest
-            self.events.append(ConfigurationAdopted(index, voters))
+        self.configurations.truncate(from_index)
 
     def note_rewritten(self) -> None:
         """Note that entries were removed from the log in this term.
@@ -465,13 +441,9 @@ class Replica:
     def merge(self, entries: Sequence[Entry], settled_index: int) -> None:
         """Make the log contain `entries`, which follow a place where it agrees (3.5).
 
-        Args:
-            entries: Without a gap, their terms not falling.
-            settled_index: Up to here nothing may be contradicted: what is
-                committed, and what the sender itself sent before.
-
         Raises:
-            RemoteError: They contradict it. Nothing changes.
+            RemoteError: They contradict what is settled: what is committed, and what the sender
+                itself sent before. Nothing changes.
         """
         known = self.log.first_new(entries)
         if known == len(entries):

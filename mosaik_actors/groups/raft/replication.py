@@ -1,10 +1,9 @@
 """What a leader sends to its followers, and when.
 
-A pass over the followers happens once per `Ready`, not once per proposal, so
-whatever piled up since leaves in one message per follower. What is committed
-travels with the next entries; when none follow within `commit_delay`, or when
-somebody elsewhere waits for it, it is published by itself. Those whose answer a quorum
-does not need hear of new entries a little later (`lagged_followers`).
+A pass over the followers happens once per `Ready`, not once per proposal, so whatever piled up
+since leaves in one message per follower. What is committed travels with the next entries; when none
+follow within `commit_delay`, or when somebody elsewhere waits for it, it is published by itself.
+Those whose answer a quorum does not need hear of new entries a little later (`lagged_followers`).
 """
 
 from __future__ import annotations
@@ -52,9 +51,9 @@ class Replication:
             if peer != replica.me:
                 self.progress[peer] = before.get(peer) or FollowerProgress(
                     replica.log.last_index + 1,
-                    now=replica.now,
-                    window_count=settings.window_count,
-                    window_bytes=settings.window_bytes,
+                    replica.now,
+                    settings.window_count,
+                    settings.window_bytes,
                 )
         self._hasten_heartbeat()
         self.lagged_followers.set_members(replica.me, self.progress, replica.deciding)
@@ -107,7 +106,7 @@ class Replication:
     def note_quiesced(self, peer: PeerId, progress: FollowerProgress) -> None:
         """Note that a follower agreed to what was offered it, unless that holds no more."""
         if progress.may_quiesce:
-            progress.liveness = self._replica.quiescence.liveness_of(peer)
+            progress.liveness = self._replica.liveness_of(peer)
             if self.is_quiesced:
                 interval_s = self._replica.settings.quiesced_interval
                 self.heartbeat_at_s = self._replica.now + interval_s
@@ -120,7 +119,7 @@ class Replication:
                 continue
             self._note_heard(progress)
             is_silent = replica.now - progress.heard_s >= replica.settings.election_timeout
-            if is_silent or replica.quiescence.liveness_of(peer) is not liveness:
+            if is_silent or replica.liveness_of(peer) is not liveness:
                 self.wake(peer)
 
     def wake(self, peer: PeerId) -> None:
@@ -147,7 +146,7 @@ class Replication:
         return (
             replica.commit_index == last_index == progress.match_index == progress.commit_known
             and progress.state is ProgressState.REPLICATE
-            and replica.quiescence.liveness_of(peer) is not None
+            and replica.liveness_of(peer) is not None
         )
 
     def _send(self, peer: PeerId, progress: FollowerProgress, message: Message) -> None:
@@ -211,9 +210,7 @@ class Replication:
             progress.retry()
         elif progress.state is ProgressState.SNAPSHOT:
             self._offer_snapshot(peer, progress)
-        elif progress.flight_count or commit_index < min(
-            replica.commit_index, progress.next_index - 1
-        ):
+        elif progress.flight or commit_index < min(replica.commit_index, progress.next_index - 1):
             # An empty message after the last one sent is refused if any was lost,
             # and tells a follower that was restarted how far its log agrees.
             prev_index = progress.next_index - 1

@@ -1,28 +1,28 @@
 """Who is asked for which range: a fetch that is shared out over several peers.
 
-Used for entries of a log and for parts of a snapshot alike; here both are
-numbers. A pure state machine: the caller says what is missing, sends what
-`next_asks` returns, and reports what came of it.
+Used for entries of a log and for parts of a snapshot alike; here both are numbers. A pure state
+machine: the caller says what is missing, sends what `next_asks` returns, and reports what came
+of it.
 
 Rules:
-    * One request at most is in flight to a peer. Who answers sooner is asked
-      again sooner, so faster peers get more.
-    * What is missing is shared evenly, in pieces that get smaller towards the
-      end, so that all finish at about the same time.
-    * The leader has enough to do: it is asked only for what no other peer can
-      serve at present.
-    * When nothing is left to ask for and one peer holds up all the rest, another
-      one that is idle is asked for the same.
-    * A peer whose request is lost, refused or timed out rests, each time for
-      longer; one whose answers were wrong `STRIKES_MAX` times rests for very
-      long. Its range is free for others at once.
+    * One request at most is in flight to a peer. Who answers sooner is asked again sooner, so
+      faster peers get more.
+    * What is missing is shared evenly, in pieces that get smaller towards the end, so that all
+      finish at about the same time.
+    * The leader has enough to do: it is asked only for what no other peer can serve at present.
+    * When nothing is left to ask for and one peer holds up all the rest, another one that is idle
+      is asked for the same.
+    * A peer whose request is lost, refused or timed out rests, each time for longer; one whose
+      answers were wrong `STRIKES_MAX` times rests for very long. Its range is free for others at
+      once.
     * A late answer is still taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from typing import Final
 
@@ -77,8 +77,8 @@ class FetchPlan:
     """The requests of one fetch.
 
     Args:
-        rng: Draws the number of the first request: no answer to an earlier
-            fetch is taken for one to this.
+        rng: Draws the number of the first request: no answer to an earlier fetch is taken for one
+            to this.
         timeout_s: Seconds after which a request counts as lost.
     """
 
@@ -92,15 +92,11 @@ class FetchPlan:
 
     def set_sources(self, spans: Mapping[PeerId, Span], leader: PeerId | None) -> None:
         """Say who has what; whoever is missing is forgotten, with what it was asked."""
-        sources: dict[PeerId, _Source] = {}
-        for peer, span in spans.items():
-            source = self._sources.get(peer)
-            if source is None:
-                source = _Source(peer, span)
-            source.span = span
-            source.is_leader = peer == leader
-            sources[peer] = source
-        self._sources = sources
+        self._sources = {
+            peer: self._sources.get(peer) or _Source(peer, span) for peer, span in spans.items()
+        }
+        for peer, source in self._sources.items():
+            source.span, source.is_leader = spans[peer], peer == leader
 
     def set_span(self, peer: PeerId, span: Span) -> None:
         """Correct what one peer has, as its answer says."""
@@ -112,7 +108,7 @@ class FetchPlan:
         """Whether all are excluded or struck out, and so nobody will be asked for long."""
         return bool(self._sources) and all(
             source.ask is None
-            and (source.rest_until_s == float("inf") or source.strike_count >= STRIKES_MAX)
+            and (source.rest_until_s == inf or source.strike_count >= STRIKES_MAX)
             for source in self._sources.values()
         )
 
@@ -123,13 +119,16 @@ class FetchPlan:
 
     def usable(self, *, now: float) -> list[PeerId]:
         """Return those that may be asked, whether or not they are just now: the leader last."""
-        found = [s for s in self._sources.values() if s.rest_until_s <= now]
-        return [s.peer for s in sorted(found, key=_rank)]
+        return [source.peer for source in self._awake(now)]
 
     @property
     def in_flight(self) -> list[FetchRequest]:
         """The requests that wait for an answer."""
         return [s.ask for s in self._sources.values() if s.ask is not None]
+
+    def _awake(self, now: float) -> list[_Source]:
+        found = [source for source in self._sources.values() if source.rest_until_s <= now]
+        return sorted(found, key=_rank)
 
     # Asking.
 
@@ -139,9 +138,8 @@ class FetchPlan:
         held: Iterable[Span],
         *,
         count_max: int,
-        asks_max: int,
+        asks_max: int = IN_FLIGHT_MAX,
         now: float,
-        only: Collection[PeerId] | None = None,
     ) -> list[FetchRequest]:
         """Return what to ask now, and count it as asked.
 
@@ -151,22 +149,19 @@ class FetchPlan:
             count_max: How much to ask for in one request.
             asks_max: How many requests may be added.
             now: Monotonic time in seconds.
-            only: Ask only these; None for all.
         """
         self._hedge_at_s = None
-        sources = [
-            source
-            for source in self._sources.values()
-            if source.rest_until_s <= now and (only is None or source.peer in only)
-        ]
+        sources = self._awake(now)
         asks_max = min(asks_max, IN_FLIGHT_MAX - len(self.in_flight))
-        missing = gaps(wanted, held)
+        missing = subtract([wanted], held)
         free = subtract(missing, [(ask.first, ask.last) for ask in self.in_flight])
-        others = merge([s.span for s in sources if not s.is_leader])
+        others = merge(source.span for source in sources if not source.is_leader)
         size = _piece_size(free, len(sources), count_max)
         asks: list[FetchRequest] = []
         idle: list[_Source] = []
-        for source in sorted((s for s in sources if s.ask is None), key=_rank):
+        for source in sources:
+            if source.ask is not None:
+                continue
             if len(asks) >= asks_max:
                 break
             left = subtract(free, others) if source.is_leader else free
@@ -183,8 +178,7 @@ class FetchPlan:
 
     def _ask(self, source: _Source, span: Span, now: float) -> FetchRequest:
         self._number += 1
-        ask = FetchRequest(source.peer, self._number, *span)
-        source.ask = ask
+        source.ask = ask = FetchRequest(source.peer, self._number, *span)
         source.asked_s = now
         return ask
 
@@ -192,11 +186,7 @@ class FetchPlan:
         self, blocked: int, idle: Sequence[_Source], others: Sequence[Span], now: float
     ) -> list[FetchRequest]:
         """Ask a second peer for what all the rest waits for, when the first takes long."""
-        busy = [
-            s
-            for s in self._sources.values()
-            if s.ask is not None and s.ask.first <= blocked <= s.ask.last
-        ]
+        busy = [ask for ask in self.in_flight if ask.first <= blocked <= ask.last]
         able = [s for s in idle if s.span[0] <= blocked <= s.span[1]]
         if any(first <= blocked <= last for first, last in others):
             able = [s for s in able if not s.is_leader]
@@ -204,13 +194,11 @@ class FetchPlan:
             return []
         known = [s.answer_s for s in self._sources.values() if s.answer_s]
         patience_s = max(HEDGE_MIN_S, HEDGE_FACTOR * min(known, default=0.0))
-        at_s = busy[0].asked_s + patience_s
+        at_s = self._sources[busy[0].peer].asked_s + patience_s
         if now < at_s:
             self._hedge_at_s = at_s
             return []
-        ask = busy[0].ask
-        assert ask is not None, "a busy source was asked nothing"
-        return [self._ask(able[0], (blocked, min(ask.last, able[0].span[1])), now)]
+        return [self._ask(able[0], (blocked, min(busy[0].last, able[0].span[1])), now)]
 
     # What came of it.
 
@@ -222,9 +210,8 @@ class FetchPlan:
         ask = source.ask
         if ask is not None and ask.number == number:
             source.ask = None
-            passed_s = now - source.asked_s
             weight = _AVERAGE_WEIGHT if source.answer_s else 1.0
-            source.answer_s += weight * (passed_s - source.answer_s)
+            source.answer_s += weight * (now - source.asked_s - source.answer_s)
             return ask
         late = source.late
         if late is not None and late.number == number:
@@ -241,39 +228,35 @@ class FetchPlan:
     def rest(self, peer: PeerId, *, now: float) -> None:
         """Leave a peer alone for a while: it could not serve."""
         source = self._sources.get(peer)
-        if source is not None and source.rest_until_s < float("inf"):
+        if source is not None and source.rest_until_s < inf:
             source.failure_count += 1
             pause_s = min(REST_MAX_S, self._timeout_s, REST_S * 2.0 ** (source.failure_count - 1))
             source.rest_until_s = now + pause_s
 
     def strike(self, peer: PeerId, *, now: float) -> None:
         """Note that something that a peer answered was wrong."""
-        source = self._sources.get(peer)
-        if source is None:
-            return
-        source.strike_count += 1
         self.rest(peer, now=now)
-        if source.strike_count % STRIKES_MAX == 0:
-            source.rest_until_s = max(source.rest_until_s, now + STRUCK_OUT_S)
-
-    def give_up(self, peer: PeerId) -> None:
-        """Wait no more for a peer: what it sent cannot be read, so it was the answer."""
         source = self._sources.get(peer)
         if source is not None:
-            source.ask = source.late = None
+            source.strike_count += 1
+            if source.strike_count % STRIKES_MAX == 0:
+                source.rest_until_s = max(source.rest_until_s, now + STRUCK_OUT_S)
 
-    def give_up_others(self, peer: PeerId) -> None:
-        """Wait for one peer alone: no answer of another one is taken, not even a late one."""
-        for other in self._sources:
-            if other != peer:
-                self.give_up(other)
+    def strike_unread(self, peer: PeerId, *, now: float) -> None:
+        """Note that what a peer sent cannot be read: it was the answer that it owed longest."""
+        source = self._sources.get(peer)
+        if source is not None and source.late is not None:
+            source.late = None
+        elif source is not None:
+            source.ask = None
+        self.strike(peer, now=now)
 
     def exclude(self, peer: PeerId) -> None:
         """Never ask a peer again in this fetch, as long as it stays."""
         source = self._sources.get(peer)
         if source is not None:
             source.ask = source.late = None
-            source.rest_until_s = float("inf")
+            source.rest_until_s = inf
 
     # Time.
 
@@ -287,14 +270,12 @@ class FetchPlan:
 
     def get_timer(self, *, now: float) -> float | None:
         """Return when `time_out` and then `next_asks` may have something to do."""
-        due = [s.asked_s + self._timeout_s for s in self._sources.values() if s.ask is not None]
-        due += [
-            s.rest_until_s
-            for s in self._sources.values()
-            if s.ask is None and now < s.rest_until_s < float("inf")
-        ]
-        if self._hedge_at_s is not None:
-            due.append(self._hedge_at_s)
+        due = [] if self._hedge_at_s is None else [self._hedge_at_s]
+        for source in self._sources.values():
+            if source.ask is not None:
+                due.append(source.asked_s + self._timeout_s)
+            elif now < source.rest_until_s < inf:
+                due.append(source.rest_until_s)
         return min(due, default=None)
 
 
@@ -331,8 +312,7 @@ def subtract(spans: Iterable[Span], taken: Iterable[Span]) -> list[Span]:
     """Return what of `spans`, which are in order, is not in `taken`."""
     left: list[Span] = []
     holes = merge(taken)
-    for span in spans:
-        first, last = span
+    for first, last in spans:
         for hole_first, hole_last in holes:
             if hole_last < first:
                 continue
@@ -344,8 +324,3 @@ def subtract(spans: Iterable[Span], taken: Iterable[Span]) -> list[Span]:
         if first <= last:
             left.append((first, last))
     return left
-
-
-def gaps(wanted: Span, held: Iterable[Span]) -> list[Span]:
-    """Return what of `wanted` is not held."""
-    return subtract([wanted], held)

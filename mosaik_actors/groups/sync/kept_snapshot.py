@@ -1,11 +1,11 @@
 """A snapshot that a provider keeps for a while: made in portions, served in parts.
 
-The parts come from an iterator of the machine, which may have to work for each.
-They are made a bounded number at a time, so that the event loop gets its turns,
-and kept until nobody has asked for the snapshot for its time to live.
+The parts come from an iterator of the machine, which may have to work for each. They are made a
+bounded number at a time, so that the event loop gets its turns, and kept until nobody has asked for
+the snapshot for its time to live.
 
-A part that cannot be made ends the snapshot: it is served no more. What was already
-served of it is right all the same, for every member makes the same parts.
+A part that cannot be made ends the snapshot: it is served no more. What was already served of it is
+right all the same, for every member makes the same parts.
 """
 
 from __future__ import annotations
@@ -50,55 +50,47 @@ class KeptSnapshot:
         self._digest = PartsDigest(snapshot.metadata)
 
     @property
-    def part_count(self) -> int:
-        """How many parts are made."""
-        return len(self._parts)
-
-    @property
     def is_making(self) -> bool:
         """Whether there is something left to make."""
         return self.whole is None and not self.failure
 
     def make(self) -> None:
         """Make the next portion of parts."""
-        size = 0
+        end = self._bytes_count + TURN_BYTES
         for _ in range(TURN_PARTS):
-            if not self.is_making or size >= TURN_BYTES:
+            if not self.is_making or self._bytes_count >= end:
                 return
-            size += self._make_one()
+            self._make_one()
 
-    def take(self, first_part: int, part_count: int) -> tuple[bytes, ...]:
-        """Return parts that are made, as many as an answer holds; the first whatever its size."""
-        chosen = self._parts[first_part : first_part + part_count]
+    def take(self, first_part: int, part_count: int) -> tuple[tuple[bytes, ...], bool]:
+        """Return parts that are made, as many as an answer holds; the first whatever its size.
+
+        And whether the answer would not get fuller by waiting for more parts.
+        """
+        chosen: list[bytes] = []
         room = ANSWER_BYTES
-        for count, part in enumerate(chosen):
+        for part in self._parts[first_part : first_part + part_count]:
             room -= len(part) + _PART_OVERHEAD_BYTES
-            if room < 0 and count:
-                return tuple(chosen[:count])
-        return tuple(chosen)
+            if room < 0 and chosen:
+                break
+            chosen.append(part)
+        is_full = room <= 0 or len(chosen) == part_count or not self.is_making
+        return tuple(chosen), is_full
 
-    def can_fill(self, first_part: int, part_count: int) -> bool:
-        """Return whether an answer would not get fuller by waiting for more parts."""
-        if not self.is_making or self.part_count >= first_part + part_count:
-            return True
-        made = self._parts[first_part:]
-        return sum(len(part) + _PART_OVERHEAD_BYTES for part in made) >= ANSWER_BYTES
-
-    def _make_one(self) -> int:
+    def _make_one(self) -> None:
         try:
             part = next(self._source)
-            size = len(part)
-            self._check(size)
+            self._check(len(part))
             self._digest.add(part)
         except StopIteration:
             self.whole = SnapshotSummary(len(self._parts), self._digest.digest())
-            return 0
         except Exception as exc:  # the machine's own code: it ends this snapshot only
-            self._fail(f"{type(exc).__name__}: {exc}")
-            return 0
-        self._parts.append(part)
-        self._bytes_count += size
-        return size
+            self.failure = f"{type(exc).__name__}: {exc}"
+            self._parts.clear()
+            self._source = iter(())
+        else:
+            self._parts.append(part)
+            self._bytes_count += len(part)
 
     def _check(self, size: int) -> None:
         if size > PART_BYTES_MAX:
@@ -107,8 +99,3 @@ class KeptSnapshot:
             raise ValueError(f"more than {PARTS_COUNT_MAX} parts")
         if self._bytes_count + size > SNAPSHOT_BYTES_MAX:
             raise ValueError(f"more than {SNAPSHOT_BYTES_MAX} bytes")
-
-    def _fail(self, reason: str) -> None:
-        self.failure = reason
-        self._parts.clear()
-        self._source = iter(())

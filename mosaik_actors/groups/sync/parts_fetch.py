@@ -1,8 +1,8 @@
 """The parts of one snapshot, fetched from all who have it, and checked as a whole.
 
-Which parts there are shows only in the end: a provider that has made all of
-them says their number and a digest. Until somebody does, more is asked for
-than there is, and what lies behind the end comes back empty, with the digest.
+Which parts there are shows only in the end: a provider that has made all of them says their number
+and a digest. Until somebody does, more is asked for than there is, and what lies behind the end
+comes back empty, with the digest.
 
     1. Parts are fetched in parallel, the leader last (`fetch_plan`).
     2. When all are here, they must have the digest that was announced.
@@ -33,12 +33,14 @@ from ..wire.sync import (
     PartsDigest,
     SnapshotSummary,
 )
-from .fetch_plan import IN_FLIGHT_MAX, FetchPlan, FetchRequest, Span, merge
+from .fetch_plan import FetchPlan, FetchRequest, Span, merge
 
 FIRST_ASK_PARTS: Final = 16
 ASK_PARTS_MAX: Final = 1024
 AHEAD_ASKS: Final = 64
 ABSENCES_MAX: Final = 4
+
+_ALL: Final = (0, PARTS_COUNT_MAX)
 
 assert ASK_PARTS_MAX <= ANSWER_PARTS_MAX
 
@@ -46,15 +48,8 @@ assert ASK_PARTS_MAX <= ANSWER_PARTS_MAX
 class PartsFetch:
     """Fetches the parts of one snapshot.
 
-    Args:
-        metadata: Where it stands.
-        request_id: Its id.
-        rng: Draws the numbers of requests.
-        fetch_timeout: Seconds until a request counts as lost.
-
     Attributes:
         whole: What it is as a whole, once somebody has said; None before.
-        rejected_count: How many answers were wrong.
         mismatch_count: How often what was fetched, or announced, did not fit together.
         has_failed: It cannot be fetched from anybody any more.
     """
@@ -71,24 +66,22 @@ class PartsFetch:
         self.metadata = metadata
         self.request_id = request_id
         self.whole: SnapshotSummary | None = None
-        self.rejected_count = 0
         self.mismatch_count = 0
         self.has_failed = False
         self._plan = FetchPlan(rng, timeout_s=fetch_timeout)
         self._leader: PeerId | None = None
         self._absences: dict[PeerId, int] = {}
+        self._only: PeerId | None = None  # from whom alone it is fetched
+        self._now = now
+        self._drop_all()
+
+    def _drop_all(self) -> None:
+        self.whole = None
         self._parts: dict[int, bytes] = {}
         self._held: list[Span] = []
         self._bytes_count = 0
-        self._only: PeerId | None = None  # from whom alone it is fetched
-        self._digest = PartsDigest(metadata)
-        self._digested_count = 0
-        self._now = now
-
-    @property
-    def part_count(self) -> int:
-        """How many parts are here."""
-        return len(self._parts)
+        self._digest = PartsDigest(self.metadata)
+        self._digested_count = 0  # so many are here from the first on, without a gap
 
     # What is put in.
 
@@ -96,20 +89,25 @@ class PartsFetch:
         """Say who may have it, and who leads."""
         self._now = now
         self._leader = leader
-        self._plan.set_sources(dict.fromkeys(peers, (0, PARTS_COUNT_MAX)), leader)
+        if self._only is not None:
+            self.has_failed |= self._only not in peers
+            peers = [self._only]
+        self._plan.set_sources(dict.fromkeys(peers, _ALL), leader)
         for peer, count in self._absences.items():
             if count >= ABSENCES_MAX:
                 self._plan.exclude(peer)
-        self.has_failed |= self._only is not None and self._only not in peers
 
-    def receive_parts(self, peer: PeerId, answer: PartRange, *, now: float) -> bool:
+    def receive(self, peer: PeerId, answer: PartRange | NotHere, *, now: float) -> bool:
         """Take in an answer; return whether anything came of it."""
         self._now = now
         ask = self._plan.answered(peer, answer.number, now=now)
         if ask is None:
             return False
+        if isinstance(answer, NotHere):
+            self._note_absence(peer, is_final=answer.is_final)
+            return False
         if not self._is_sound(ask, answer):
-            self.reject(peer, now=now)
+            self._plan.strike(peer, now=now)
             return False
         is_news = answer.whole is not None and self.whole is None
         if is_news:
@@ -123,25 +121,10 @@ class PartsFetch:
             self._plan.rest(peer, now=now)  # it is still busy making them, or has no more
         return self._keep(ask.first, answer.parts) or is_news
 
-    def receive_not_here(self, peer: PeerId, answer: NotHere, *, now: float) -> None:
-        """Take in that a peer does not have it, or not yet."""
+    def receive_unread(self, peer: PeerId, *, now: float) -> None:
+        """Take in that what a peer sent could not be decoded."""
         self._now = now
-        if self._plan.answered(peer, answer.number, now=now) is None:
-            return
-        count = ABSENCES_MAX if answer.is_final else self._absences.get(peer, 0) + 1
-        self._absences[peer] = count
-        if count >= ABSENCES_MAX:
-            self._plan.exclude(peer)
-            self.has_failed |= peer == self._only
-        else:
-            self._plan.rest(peer, now=now)
-
-    def reject(self, peer: PeerId, *, now: float) -> None:
-        """Note that what a peer sent was wrong; if it was asked something, that was the answer."""
-        self._now = now
-        self.rejected_count += 1
-        self._plan.give_up(peer)
-        self._plan.strike(peer, now=now)
+        self._plan.strike_unread(peer, now=now)
 
     def time_out(self, *, now: float) -> None:
         """Give up requests that took too long."""
@@ -152,9 +135,16 @@ class PartsFetch:
 
     def next_requests(self) -> list[tuple[PeerId, FetchParts]]:
         """Return what to ask whom, and count it as asked."""
-        if self._plan.is_hopeless:
-            self.has_failed = True
-        asks = [] if self.has_failed else self._ask_for_parts()
+        self.has_failed |= self._plan.is_hopeless
+        if self.has_failed:
+            return []
+        count_max = self._ask_count
+        if self.whole is None:
+            # Nobody knows the end: not too far beyond what is here.
+            end = min(self._digested_count + AHEAD_ASKS * count_max, PARTS_COUNT_MAX)
+        else:
+            end = self.whole.part_count
+        asks = self._plan.next_asks((0, end - 1), self._held, count_max=count_max, now=self._now)
         return [
             (ask.peer, FetchParts(ask.number, self.request_id, ask.first, ask.count))
             for ask in asks
@@ -162,12 +152,11 @@ class PartsFetch:
 
     def assembled(self) -> tuple[bytes, ...] | None:
         """Return the parts, once they are complete and right; None before."""
-        if not self._is_complete:
+        whole = self.whole
+        if whole is None or self._digested_count < whole.part_count:
             return None
-        assert self.whole is not None, "complete, and nobody told how many parts there are"
-        count = self.whole.part_count
-        if self._digested_count == count and self._digest.digest() == self.whole.digest:
-            return tuple(self._parts[number] for number in range(count))
+        if self._digested_count == whole.part_count and self._digest.digest() == whole.digest:
+            return tuple(self._parts[number] for number in range(whole.part_count))
         self._begin_anew()
         return None
 
@@ -175,25 +164,7 @@ class PartsFetch:
         """Return when to call `time_out`, then `assembled` and `next_requests`; None for never."""
         return self._plan.get_timer(now=self._now)
 
-    # Asking.
-
-    def _ask_for_parts(self) -> list[FetchRequest]:
-        whole = self.whole
-        count_max = self._ask_count
-        if whole is None:
-            # Nobody knows the end: not too far beyond what is here.
-            begin = self._held[0][1] + 1 if self._held and not self._held[0][0] else 0
-            last = min(begin + AHEAD_ASKS * count_max, PARTS_COUNT_MAX) - 1
-        else:
-            last = whole.part_count - 1
-        return self._plan.next_asks(
-            (0, last),
-            self._held,
-            count_max=count_max,
-            asks_max=IN_FLIGHT_MAX,
-            now=self._now,
-            only=None if self._only is None else (self._only,),
-        )
+    # Helpers.
 
     @property
     def _ask_count(self) -> int:
@@ -203,7 +174,13 @@ class PartsFetch:
         mean = self._bytes_count // len(self._parts) + 1
         return min(ASK_PARTS_MAX, max(1, ANSWER_BYTES // mean))
 
-    # What arrives.
+    def _note_absence(self, peer: PeerId, *, is_final: bool) -> None:
+        count = ABSENCES_MAX if is_final else self._absences.get(peer, 0) + 1
+        self._absences[peer] = count
+        if count >= ABSENCES_MAX:
+            self._plan.exclude(peer)
+        else:
+            self._plan.rest(peer, now=self._now)
 
     def _is_sound(self, ask: FetchRequest, answer: PartRange) -> bool:
         if len(answer.parts) > ask.count:
@@ -215,32 +192,19 @@ class PartsFetch:
         return ask.first + len(answer.parts) <= end if answer.parts else ask.first >= end
 
     def _keep(self, first: int, parts: tuple[bytes, ...]) -> bool:
-        kept = False
-        for number, part in enumerate(parts, first):
-            if number not in self._parts:
-                if self._bytes_count + len(part) > SNAPSHOT_BYTES_MAX:
-                    self.has_failed = True
-                    break
-                self._parts[number] = part
-                self._bytes_count += len(part)
-                kept = True
-        if kept:
-            self._held = merge([*self._held, (first, first + len(parts) - 1)])
-            self._digest_more()
-        return kept
-
-    def _digest_more(self) -> None:
-        """Digest what has come in order: in small portions as it comes, not all in the end."""
+        """Keep the parts that are new; return whether any are."""
+        new = {n: part for n, part in enumerate(parts, first) if n not in self._parts}
+        self._bytes_count += sum(map(len, new.values()))
+        if self._bytes_count > SNAPSHOT_BYTES_MAX:
+            self.has_failed = True
+            return False
+        self._parts |= new
+        self._held = merge([*self._held, (first, first + len(parts) - 1)])
+        # What has come in order is digested in small portions as it comes, not all in the end.
         while (known := self._parts.get(self._digested_count)) is not None:
             self._digest.add(known)
             self._digested_count += 1
-
-    @property
-    def _is_complete(self) -> bool:
-        if self.whole is None:
-            return False
-        last = self.whole.part_count - 1
-        return last < 0 or (bool(self._held) and self._held[0][0] == 0 and self._held[0][1] >= last)
+        return bool(new)
 
     def _begin_anew(self) -> None:
         """Drop all that is here, and fetch it from one peer alone; the second time give up."""
@@ -251,9 +215,5 @@ class PartsFetch:
             return
         self._only = self._leader if self._leader in usable else usable[0]
         # What the one is asked already is of use; what others still answer no longer fits.
-        self._plan.give_up_others(self._only)
-        self.whole = None
-        self._parts.clear()
-        self._held.clear()
-        self._bytes_count = self._digested_count = 0
-        self._digest = PartsDigest(self.metadata)
+        self._plan.set_sources({self._only: _ALL}, self._leader)
+        self._drop_all()

@@ -1,7 +1,7 @@
 """The two built-in ways to get the state: `SnapshotSync` and `LogReplaySync`.
 
-Both fetch from all members at once, the leader last: one the log, the other the
-state as of one place in it.
+Both fetch from all members at once, the leader last: one the log, the other the state as of one
+place in it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class LogReplaySync(StateSync):
     """Fetch the log and apply it; for machines whose log is short or is the point.
 
     Attributes:
-        batch_size: Entries of the log in one request, at most; an entry carries
-            one command or many.
+        batch_size: Entries of the log in one request, at most; an entry carries one command or
+            many.
         fetch_timeout: See `StateSync`.
     """
 
@@ -48,9 +48,9 @@ class SnapshotSync(StateSync):
     """Fetch the state as of one position, from several peers at once.
 
     Attributes:
-        fetch_batch_size: Items in one part of a snapshot, roughly; and entries
-            of the log in one request. When a member lacks no more than so many
-            entries, it gets those instead of a snapshot.
+        fetch_batch_size: Items in one part of a snapshot, roughly; and entries of the log in one
+            request. When a member lacks no more than so many entries, it gets those instead of a
+            snapshot.
         snapshot_ttl: Seconds that a peer keeps a snapshot after the last request for it.
         snapshot_request_timeout: Seconds until asking for a snapshot is tried again.
         fetch_timeout: See `StateSync`.

@@ -2,16 +2,16 @@
 
 The task of `SnapshotSync`:
 
-    1. When little is missing and the log still has it, that is replayed
-       (`log_replay`), and nothing more.
-    2. Else the leader is asked for a snapshot. It has all members take their
-       snapshot at the same entry, or names such a one that is still kept; the
-       request is repeated when the leader changes or stays silent.
+    1. When little is missing and the log still has it, that is replayed (`log_replay`), and
+       nothing more.
+    2. Else the leader is asked for a snapshot. It has all members take their snapshot at the same
+       entry, or names such a one that is still kept; the request is repeated when the leader
+       changes or stays silent.
     3. The parts are fetched from all members, and checked (`parts_fetch`).
     4. `InstallSnapshot`; then what was committed after the metadata is replayed.
 
-When a snapshot is gone, cannot be restored, or the log after it is compacted
-away before it was replayed, another one is asked for, `ATTEMPTS_MAX` times.
+When a snapshot is gone, cannot be restored, or the log after it is compacted away before it was
+replayed, another one is asked for, `ATTEMPTS_MAX` times.
 
 Invariants:
     * No snapshot is handed out that this member is already past.
@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from random import Random
 from typing import Final
 
 from ...errors import DecodeError
@@ -33,17 +32,15 @@ from ..machine.sync_roles import (
     InstallSnapshot,
     SendSync,
     StateSyncFailed,
-    StateSyncFinished,
     SyncContext,
     SyncMismatch,
-    SyncProgress,
     TaskEvent,
 )
 from ..wire.sync import (
     Answer,
-    EntryRange,
     NotHere,
     PartRange,
+    Request,
     SnapshotNamed,
     WantSnapshot,
     decode_answer,
@@ -61,13 +58,10 @@ class SnapshotTask:
 
     Args:
         context: Where it stands.
-        fetch_batch_size: How many entries to ask a peer for at once; not more
-            than so many are replayed instead of a snapshot.
+        fetch_batch_size: How many entries to ask a peer for at once; not more than so many are
+            replayed instead of a snapshot.
         snapshot_request_timeout: Seconds until the leader is asked again.
         fetch_timeout: Seconds until a request for parts or entries counts as lost.
-
-    Attributes:
-        rejected_count: How many answers were wrong.
     """
 
     def __init__(
@@ -83,8 +77,7 @@ class SnapshotTask:
         self._request_timeout_s = snapshot_request_timeout
         self._fetch_timeout_s = fetch_timeout
         self._stall_s = max(STALL_MIN_S, STALL_TIMEOUTS * snapshot_request_timeout)
-        self._rng: Random = context.rng
-        self._number = self._first_number = self._rng.getrandbits(62)
+        self._number = self._first_number = context.rng.getrandbits(62)
         self._next = context.next_index
         self._holders: Mapping[PeerId, Holder] = {}
         self._leader: PeerId | None = None
@@ -94,19 +87,10 @@ class SnapshotTask:
         self._offered: PartsFetch | None = None
         self._replay: LogReplayTask | None = None
         self._attempt_count = 0
-        self._events: deque[TaskEvent] = deque()
-        self._progress: SyncProgress | None = None
-        self._progress_s = self._now = context.now
-        self._is_done = False
-        self._rejected_count = 0
         self._mismatch_count = 0
-
-    @property
-    def rejected_count(self) -> int:
-        """How many answers were wrong."""
-        parts = self._fetch.rejected_count if self._fetch is not None else 0
-        entries = self._replay.rejected_count if self._replay is not None else 0
-        return self._rejected_count + parts + entries
+        self._events: deque[TaskEvent] = deque()
+        self._progress_s = self._now = context.now
+        self._has_failed = False
 
     # The verbs.
 
@@ -131,20 +115,16 @@ class SnapshotTask:
         """Take in an answer: see `SyncTask`."""
         self._observe(now)
         if self._replay is not None:
-            try:
-                self._replay.receive_message(peer, data, now=now)
-            finally:
-                self._advance()
+            self._replay.receive_message(peer, data, now=now)
             return
         try:
-            answer = decode_answer(data)
+            self._receive(peer, decode_answer(data))
         except DecodeError:
-            self._reject(peer)
-            self._advance()
+            if self._fetch is not None:
+                self._fetch.receive_unread(peer, now=self._now)
             raise
-        if not self._is_done:
-            self._receive(peer, answer)
-        self._advance()
+        finally:
+            self._advance()
 
     def installed(self, index: int, *, now: float) -> None:
         """Take in that everything up to `index` is here: see `SyncTask`."""
@@ -164,10 +144,10 @@ class SnapshotTask:
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due; None for never."""
-        if self._is_done or self._offered is not None:
-            return None
         if self._replay is not None:
             return self._replay.get_timer()
+        if self._has_failed or self._offered is not None:
+            return None
         due: list[float | None] = [self._progress_s + self._stall_s]
         if self._fetch is not None:
             due.append(self._fetch.get_timer())
@@ -178,43 +158,43 @@ class SnapshotTask:
     def handle_timer(self, *, now: float) -> None:
         """Ask others for what was lost; give up when nothing has come for long."""
         self._observe(now)
-        if self._is_done or self._offered is not None:
-            return
         if self._replay is not None:
             self._replay.handle_timer(now=now)
+        elif self._has_failed or self._offered is not None:
+            return
         elif now >= self._progress_s + self._stall_s:
-            self._end(StateSyncFailed(f"no snapshot came for {self._stall_s:g} s"))
+            self._fail(f"no snapshot came for {self._stall_s:g} s")
         elif self._fetch is not None:
             self._fetch.time_out(now=now)
         self._advance()
 
     def next_event(self) -> TaskEvent | None:
         """Return what to do next; None for nothing."""
-        if self._events:
-            return self._events.popleft()
-        progress, self._progress = self._progress, None
-        return progress
+        while not self._events and self._replay is not None:
+            event = self._replay.next_event()
+            if not isinstance(event, StateSyncFailed):
+                return event
+            self._try_another(event.reason)  # the log was cut off under it
+            self._advance()
+        return self._events.popleft() if self._events else None
 
     # What is next.
 
     def _advance(self) -> None:
-        """Do what can be done now, in whatever stage it is."""
-        if self._is_done or self._offered is not None:
+        """Do what can be done now, in whatever stage it is; a replay goes on by itself."""
+        if self._has_failed or self._offered is not None or self._replay is not None:
             return
-        if self._replay is not None:
-            self._pump_replay()
-        elif self._fetch is not None:
+        if self._fetch is not None:
             self._pump_fetch(self._fetch)
-        elif self._leader in self._holders:
-            self._begin()
-
-    def _begin(self) -> None:
-        """Choose between replay and a snapshot; ask the leader, or ask it again."""
-        if self._is_little_missing():
+        elif self._leader is None or self._leader not in self._holders:
+            return
+        elif self._is_little_missing():
             self._begin_replay()
-            self._advance()
         elif self._ask_again_s is None or self._now >= self._ask_again_s:
-            self._ask_leader()
+            self._asked = self._leader
+            self._ask_again_s = self._now + self._request_timeout_s
+            self._number += 1
+            self._send(self._leader, WantSnapshot(self._number, self._next))
 
     def _is_little_missing(self) -> bool:
         """Return whether replay is cheaper than a snapshot, and possible."""
@@ -223,16 +203,8 @@ class SnapshotTask:
             holder.first_index <= self._next for holder in self._holders.values()
         )
 
-    def _ask_leader(self) -> None:
-        assert self._leader is not None, "nobody leads"
-        self._number += 1
-        self._asked = self._leader
-        self._ask_again_s = self._now + self._request_timeout_s
-        request = WantSnapshot(self._number, self._next)
-        self._events.append(SendSync(self._leader, encode_message(request)))
-
     def _begin_replay(self) -> None:
-        self._close_fetch()
+        self._fetch = None
         context = replace(self._context, next_index=self._next, now=self._now)
         self._replay = LogReplayTask(
             context, batch_size=self._batch_count, fetch_timeout=self._fetch_timeout_s
@@ -241,21 +213,12 @@ class SnapshotTask:
 
     def _try_another(self, reason: str) -> None:
         """Ask for another snapshot: this one, or the log after it, is of no use any more."""
-        self._close_fetch()
-        if self._replay is not None:
-            self._rejected_count += self._replay.rejected_count
-        self._replay = None
+        self._fetch = self._replay = self._asked = None
         self._attempt_count += 1
-        self._asked = None
         pause_s = ASK_AGAIN_S * 2.0 ** (self._attempt_count - 1)
         self._ask_again_s = self._now + min(pause_s, self._request_timeout_s)
         if self._attempt_count >= ATTEMPTS_MAX:
-            self._end(StateSyncFailed(f"{reason}; tried {ATTEMPTS_MAX} snapshots"))
-
-    def _close_fetch(self) -> None:
-        if self._fetch is not None:
-            self._rejected_count += self._fetch.rejected_count
-        self._fetch = None
+            self._fail(f"{reason}; tried {ATTEMPTS_MAX} snapshots")
 
     # The snapshot.
 
@@ -266,16 +229,9 @@ class SnapshotTask:
                 self._begin_fetch(answer)
             case NotHere() if self._is_awaited(peer, answer):
                 self._ask_again_s = self._now + min(ASK_AGAIN_S, self._request_timeout_s)
-            case PartRange() if fetch is not None:
-                if fetch.receive_parts(peer, answer, now=self._now):
+            case PartRange() | NotHere() if fetch is not None:
+                if fetch.receive(peer, answer, now=self._now):
                     self._progress_s = self._now
-                    whole = fetch.whole
-                    total = whole.part_count if whole is not None else 0
-                    self._progress = SyncProgress(fetch.part_count, total)
-            case NotHere() if fetch is not None:
-                fetch.receive_not_here(peer, answer, now=self._now)
-            case EntryRange() if fetch is not None:
-                pass  # late, from a replay that was given up
 
     def _is_awaited(self, peer: PeerId, answer: SnapshotNamed | NotHere) -> bool:
         """Return whether the leader answers: late perhaps, but this task and not one before."""
@@ -293,7 +249,7 @@ class SnapshotTask:
         self._fetch = PartsFetch(
             answer.metadata,
             answer.request_id,
-            self._rng,
+            self._context.rng,
             fetch_timeout=self._fetch_timeout_s,
             now=self._now,
         )
@@ -302,8 +258,7 @@ class SnapshotTask:
     def _pump_fetch(self, fetch: PartsFetch) -> None:
         parts = fetch.assembled()
         if parts is not None:
-            self._offered = fetch
-            self._close_fetch()
+            self._offered, self._fetch = fetch, None
             self._events.append(InstallSnapshot(fetch.metadata, parts))
             return
         if fetch.mismatch_count > self._mismatch_count:
@@ -311,43 +266,19 @@ class SnapshotTask:
             what = f"the parts of the snapshot at {fetch.metadata.index} do not fit together"
             self._events.append(SyncMismatch(what))
         for peer, request in fetch.next_requests():
-            self._events.append(SendSync(peer, encode_message(request)))
+            self._send(peer, request)
         if fetch.has_failed:
             self._try_another("no member has the whole snapshot")
-
-    # The rest.
-
-    def _pump_replay(self) -> None:
-        """Pass on what the replay does; when the log is cut off under it, take a snapshot."""
-        assert self._replay is not None, "no replay"
-        replay = self._replay
-        while (event := replay.next_event()) is not None:
-            if isinstance(event, StateSyncFailed):
-                self._try_another(event.reason)
-                self._advance()
-                return
-            if isinstance(event, SyncProgress):
-                self._progress = event
-            elif isinstance(event, StateSyncFinished):
-                self._end(event)
-            else:
-                self._events.append(event)
 
     # Helpers.
 
     def _observe(self, now: float) -> None:
         self._now = max(self._now, now)
 
-    def _reject(self, peer: PeerId) -> None:
-        if self._fetch is not None:
-            self._fetch.reject(peer, now=self._now)
-        else:
-            self._rejected_count += 1
+    def _send(self, peer: PeerId, request: Request) -> None:
+        self._events.append(SendSync(peer, encode_message(request)))
 
-    def _end(self, event: StateSyncFinished | StateSyncFailed) -> None:
-        self._is_done = True
-        self._close_fetch()
-        if self._progress is not None:
-            self._events.append(self._progress)
-            self._progress = None
-        self._events.append(event)
+    def _fail(self, reason: str) -> None:
+        self._has_failed = True
+        self._fetch = self._asked = None
+        self._events.append(StateSyncFailed(reason))

@@ -59,25 +59,23 @@ class CommandBatch(msgspec.Struct, frozen=True, array_like=True):
         """How many commands there are in the payloads."""
         return sum(map(count_commands, self.payloads))
 
-    def split(self, count: int) -> tuple[CommandBatch, CommandBatch]:
-        """Return it in two: the first `count` commands, at least one, and the others, too.
+    def part(self, start: int, stop: int) -> CommandBatch:
+        """Return its commands from `start` on and before `stop`, counted from 0.
 
-        A payload that is cut has its number in both.
+        A payload that is cut keeps its number.
         """
-        first: list[bytes] = []
-        rest = list(self.payloads)
-        while (size := count_commands(rest[0])) <= count:
-            first.append(rest.pop(0))
-            count -= size
-        next_sequence = self.first_sequence + len(first)
-        if count:
-            begin, rest[0] = split_payload(rest[0], count)
-            first.append(begin)
-        return (
-            CommandBatch(
-                self.client, self.born_index, self.first_sequence, self.answered, tuple(first)
-            ),
-            CommandBatch(self.client, self.born_index, next_sequence, self.answered, tuple(rest)),
+        payloads, first_sequence, at = [], self.first_sequence, 0
+        for payload in self.payloads:
+            end = at + count_commands(payload)
+            if end <= start:
+                first_sequence += 1
+            elif at < stop:
+                is_whole = start <= at and end <= stop
+                cut = payload if is_whole else cut_payload(payload, max(0, start - at), stop - at)
+                payloads.append(cut)
+            at = end
+        return CommandBatch(
+            self.client, self.born_index, first_sequence, self.answered, tuple(payloads)
         )
 
 
@@ -96,17 +94,13 @@ def count_commands(payload: bytes) -> int:
     return count if 0 < count < len(payload) else 1
 
 
-def split_payload(payload: bytes, count: int) -> tuple[bytes, bytes]:
-    """Return a payload in two: its first `count` commands, and the others.
-
-    One that could not be decoded is left whole, and goes to the others.
-    """
-    form = payload[:1]
+def cut_payload(payload: bytes, start: int, stop: int) -> bytes:
+    """Return some of a payload's commands, as a payload; all of one that cannot be decoded."""
     try:
         raws = [bytes(raw) for raw in _split(payload[1:])]
     except msgspec.MsgspecError:
-        return b"", payload
-    return join_commands(form, raws[:count]), join_commands(form, raws[count:])
+        return payload
+    return join_commands(payload[:1], raws[start:stop])
 
 
 def join_commands(form: bytes, commands: Sequence[bytes]) -> bytes:

@@ -203,6 +203,9 @@ Message = (
     | ReadReply
 )
 
+FROM_LEADERS: Final = (Append, Heartbeat, SnapshotOffer)
+"""What only the leader of its term sends."""
+
 _decoder: BoundedDecoder[Message] = BoundedDecoder(Message, "a message of Raft", MESSAGE_BYTES_MAX)
 
 

@@ -1,4 +1,4 @@
-"""What the runtime tells actors and programs about other actors.
+"""What the runtime notifies actors and programs of: the ends of other actors.
 
 `MessageRejected` comes as a message to actors, as do `ActorGone` and `ChildFailed`, which
 are beside the reference that they name; a `DeadLetter` is an event of ``net.actors.events()``.

@@ -1,4 +1,4 @@
-"""References: the addresses of actors, with which they are also told and asked.
+"""References: the addresses of actors, with which messages are also sent to them.
 
 An `ActorRef` is a Thespian address: it goes into `Actor.send`, into messages, and into
 dictionaries. There is one object for each actor, so references are compared with ``is``

@@ -16,25 +16,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from ...errors import Empty
-from ...waiters import MakeFuture, Waiters
+from ...waiters import MakeResumable, ResumableWaiters
 from .session import ReceiverSession
 
 PAUSE_ITEMS = 512
 
 
-class _Chunk:
+class _Chunk(msgspec.Struct, eq=False):
     """The items of one frame, and how much they weigh in their session."""
 
-    __slots__ = ("byte_count", "item_count", "items", "session")
-
-    def __init__(
-        self, session: ReceiverSession, items: list[Any], item_count: int, byte_count: int
-    ) -> None:
-        self.session = session
-        self.items = items
-        self.item_count = item_count
-        self.byte_count = byte_count
+    session: ReceiverSession
+    items: list[Any]
+    item_count: int
+    byte_count: int
 
 
 class Inbox:
@@ -55,11 +52,11 @@ class Inbox:
     )  # fmt: skip
 
     def __init__(
-        self, *, on_ack_due: Callable[[ReceiverSession], None], make_future: MakeFuture
+        self, *, on_ack_due: Callable[[ReceiverSession], None], make_future: MakeResumable
     ) -> None:
         self.items: list[Any] = []
         self.is_pause_due = False
-        self.receivers = Waiters(make_future)
+        self.receivers = ResumableWaiters(make_future)
         self.is_closed = False
         self.on_ack_due = on_ack_due
         self._taken_in_a_row = 0
@@ -69,7 +66,7 @@ class Inbox:
     def put(
         self, session: ReceiverSession, items: list[Any], item_count: int, byte_count: int
     ) -> None:
-        """Add the items of one frame of `item_count`. Takes the list over.
+        """Add the items of one frame of `item_count`, then call `wake`. Takes the list over.
 
         There may be fewer items than the frame had: those left out count as taken
         with the others.
@@ -82,11 +79,20 @@ class Inbox:
         chunk = _Chunk(session, items, item_count, byte_count)
         if self._chunk is None:
             self._chunk = chunk
-            self.resume()
+            self._taken_in_a_row = 0
+            self.is_pause_due = False
+            self.items = items
         else:
             self._chunks.append(chunk)
-        if self.receivers:
-            self.receivers.wake(item_count)
+
+    def wake(self, after_read: Callable[[Callable[[], None]], bool]) -> None:
+        """Let those go on who wait for what was put in.
+
+        Args:
+            after_read: Calls what it is given right from the loop; returns whether it will.
+        """
+        if self.receivers and not after_read(self._resume_receivers):
+            self.receivers.wake(self.item_count)
 
     @property
     def is_empty(self) -> bool:
@@ -144,6 +150,10 @@ class Inbox:
         """Take in that nothing more will come. What is there can still be taken."""
         self.is_closed = True
         self.receivers.wake_all()
+
+    def _resume_receivers(self) -> None:
+        # Where there is more than one chunk, as many as there may be items for.
+        self.receivers.resume(len(self.items) if not self._chunks else self.item_count)
 
     def _finish_chunk(self) -> None:
         chunk = self._chunk

@@ -118,22 +118,30 @@ class ReceiverSession:
         first_sequence, item_count, batch = read_data(frame)
         if first_sequence != self.expected:
             raise RemoteError(f"items from {first_sequence} on, expected {self.expected}")
+        frame_bytes = len(frame)
         waiting = self.expected - self.acked
+        items_max, bytes_max = self.window
+        if waiting and (
+            waiting + item_count > items_max or self._unacked_bytes + frame_bytes > bytes_max
+        ):
+            self._check_credit(waiting, item_count, frame_bytes)
+        self.expected += item_count
+        self.item_count += item_count
+        self.byte_count += frame_bytes
+        self._unacked_bytes += frame_bytes
+        return item_count, batch
+
+    def _check_credit(self, waiting: int, item_count: int, frame_bytes: int) -> None:
+        """Raise `RemoteError` for a frame that may not follow what waits."""
         window = self.window if self.asked is None else self.window.at_least(self.asked)
-        has_credit = waiting + item_count <= window.items and may_fly(
-            self._unacked_bytes, len(frame), window.bytes
-        )
-        if waiting and not has_credit:
+        if waiting + item_count > window.items or not may_fly(
+            self._unacked_bytes, frame_bytes, window.bytes
+        ):
             raise RemoteError(
-                f"{item_count} items ({len(frame)} bytes) on top of {waiting} "
+                f"{item_count} items ({frame_bytes} bytes) on top of {waiting} "
                 f"({self._unacked_bytes} bytes), the window is {window.items} items "
                 f"and {window.bytes} bytes"
             )
-        self.expected += item_count
-        self.item_count += item_count
-        self.byte_count += len(frame)
-        self._unacked_bytes += len(frame)
-        return item_count, batch
 
     def take(self, item_count: int, byte_count: int) -> bool:
         """Note that the application took a whole frame; return whether the owner must know.

@@ -1,6 +1,6 @@
 """Which producers a consumer subscribes to, and when it tries again.
 
-A pure state machine. The owner tells it what the catalog says and what became
+A pure state machine. Its inputs are what the catalog says and what became
 of its links; it answers with what to do (`next_event`) and when to be woken
 (`get_timer`). Each producer is in one of these states:
 

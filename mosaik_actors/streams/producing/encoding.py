@@ -70,6 +70,7 @@ class ItemEncoder:
         encode_unchecked: Encodes an item of that class, fast. It may raise
             anything: then ask `encode`, which knows the rest.
         type: What the items are.
+        one_head: What comes before an item to make it a batch of one.
         codec: The codec that decodes the batches.
         item_bytes_max: The largest item.
     """
@@ -83,7 +84,7 @@ class ItemEncoder:
         self._accepted = _classes_of(type_)
         untyped = type_ is object or type_ is Any
         self._form = UNTYPED if untyped else FAST
-        self._one_head = self._form + _ONE
+        self.one_head = self._form + _ONE
         self.record_class: type | None = None
         self.encode_unchecked: Callable[[Any], EncodedItem] = self.encode
         if not untyped:
@@ -200,10 +201,10 @@ class ItemEncoder:
         batches: list[Batch] = []
         if entries:
             first = entries[0]
+            if len(entries) == 1 and type(first) is bytes:  # of a stream with few items, as mostly
+                return [Batch(1, first, self.one_head)]
             if isinstance(first, EncodedBatch):
                 return self._cut(entries, frame_items_max, frame_bytes_max)
-            if len(entries) == 1 and type(first) is bytes:  # of a stream with few items, as mostly
-                return [Batch(1, self._one_head + first)]
         for start in range(0, len(entries), frame_items_max):
             some = entries[start : start + frame_items_max]
             try:

@@ -48,7 +48,7 @@ from typing import Any
 import msgspec
 
 from ..config import SHARE_BYTES_MIN
-from ..wire import Window, data_frame
+from ..wire import DATA_HEADER_BYTES, Window, data_frame
 from .limits import Rate, frame_limits, throttle_of
 from .subscriber import Subscription
 
@@ -58,10 +58,19 @@ FRAME_BYTES_MIN = SHARE_BYTES_MIN // 2  # not cut below this, however small a wi
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Some items, encoded: what a frame carries."""
+    """Some items, encoded: what a frame carries.
+
+    In two pieces, so that a large item is copied once, to its frame: `head`, then `body`.
+    """
 
     item_count: int
-    data: bytes
+    body: bytes
+    head: bytes = b""
+
+    @property
+    def data(self) -> bytes:
+        """Both pieces, as one."""
+        return self.head + self.body
 
 
 class FramesReady(msgspec.Struct, frozen=True):
@@ -105,6 +114,13 @@ class FanOut:
     """All subscriptions of one producer.
 
     After each call, drain `next_event` and read `get_timer` again.
+
+    Attributes:
+        subscriptions: Who is subscribed, by key.
+        frame_items_max: How many items a frame may have. Half a window at most: a consumer
+            that took everything may still hold back the acknowledgement of the other half.
+        frame_bytes_max: How large a frame of many items may be: half of the smallest
+            window, and less with a rate.
     """
 
     def __init__(
@@ -191,26 +207,15 @@ class FanOut:
 
         While there is room for a byte, one item of any size may pass.
         """
-        items = byte_count = 0  # how far behind the last one is
+        item_room, byte_room = self._buffer_items, self._buffer_bytes
         for one in self.subscriptions.values():
-            items = max(items, one.behind_items)
-            byte_count = max(byte_count, one.behind_bytes)
-        return max(self._buffer_items - items, 0), max(self._buffer_bytes - byte_count, 0)
-
-    def frame_items_max(self) -> int:
-        """Return how many items a frame may have.
-
-        Half a window at most: a consumer that took everything may still hold
-        back the acknowledgement of the other half.
-        """
-        return self._frame_items
-
-    def frame_bytes_max(self, bytes_max: int) -> int:
-        """Return how large a frame of many items may be: `bytes_max`, or less.
-
-        Less with a rate, and half of the smallest window.
-        """
-        return min(bytes_max, self._frame_bytes)
+            left = self._buffer_items - one.sent + one.acked - one.backlog_items
+            if left < item_room:
+                item_room = left
+            left = self._buffer_bytes - one.behind_bytes
+            if left < byte_room:
+                byte_room = left
+        return (item_room if item_room > 0 else 0), (byte_room if byte_room > 0 else 0)
 
     @property
     def next_sequence(self) -> int:
@@ -245,7 +250,7 @@ class FanOut:
             return  # its last subscriber left meanwhile
         frames: list[tuple[int, bytes]] = []
         for batch in batches:
-            frame = data_frame(home.next_sequence, batch.item_count, batch.data)
+            frame = data_frame(home.next_sequence, batch.item_count, batch.head, batch.body)
             home.next_sequence += batch.item_count
             frames.append((batch.item_count, frame))
         for subscription in home.subscriptions.values():
@@ -255,6 +260,22 @@ class FanOut:
             if writable:
                 count = subscription.sent - sent
                 self._events.append(FramesReady(subscription.key, writable, count))
+
+    def publish_lone(self, head: bytes, body: bytes) -> tuple[Any, bytes] | None:
+        """Send an item to the only subscriber at once: return its key, and what to write.
+
+        None, and nothing has happened, where it is not as simple as that: then `publish`.
+        """
+        if len(self.subscriptions) != 1 or self._has_rates:
+            return None
+        (subscription,) = self.subscriptions.values()
+        home = self._filter_groups[None]
+        byte_count = DATA_HEADER_BYTES + len(head) + len(body)
+        if subscription.filter_group is not None or not subscription.send_lone(byte_count):
+            return None
+        frame = data_frame(home.next_sequence, 1, head, body)
+        home.next_sequence += 1
+        return subscription.key, frame
 
     def receive_ack(self, key: Any, sequence: int, *, now: float = 0.0) -> int:
         """Take in a subscriber's acknowledgement; return how many items it freed.
@@ -357,11 +378,11 @@ class FanOut:
         for subscription in self.subscriptions.values():
             smallest = smallest.at_most(subscription.wanted)
         half_items, half_bytes = ((one + 1) // 2 for one in smallest)
-        self._frame_items = min(
+        self.frame_items_max = min(
             half_items, self._rate_items_max or FRAME_ITEMS_MAX, FRAME_ITEMS_MAX
         )
         half_bytes = max(half_bytes, FRAME_BYTES_MIN)
-        self._frame_bytes = min(half_bytes, self._rate_bytes_max or half_bytes)
+        self.frame_bytes_max = min(half_bytes, self._rate_bytes_max or half_bytes)
 
     def _is_keeping_up(self, subscription: Subscription) -> bool:
         """Return whether what it took while it was blocking is enough for a new grace."""

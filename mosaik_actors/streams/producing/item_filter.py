@@ -191,7 +191,7 @@ class ItemFilter:
     def split(self, entries: Sequence[EncodedItem | EncodedBatch | SortedItem]) -> list[Share]:
         """Return entries by who gets them; under None is what everybody else gets."""
         if not self._was_active:
-            return [(None, list(entries))]  # type: ignore[arg-type]  # nothing was sorted
+            return [(None, entries)]  # type: ignore[list-item]  # nothing was sorted
         everything: list[EncodedItem | EncodedBatch] = []
         wanted: dict[FilterGroup, list[EncodedItem | EncodedBatch]] = {}
         for entry in entries:

@@ -141,10 +141,11 @@ class Outbox:
         entries = self.entries
         if not entries or item_room <= 0 or byte_room <= 0:
             return []
-        if self.item_count <= item_room and self.byte_count <= byte_room:
+        if len(entries) + self._extra_items <= item_room and self.byte_count <= byte_room:
             self.entries = []
             self.byte_count = 0
-            self._recount(0)
+            if self._extra_items:
+                self._recount(0)
             return entries
         rest_items = self.item_count
         fit = _fit if self._extra_items else _fit_single
@@ -158,10 +159,14 @@ class Outbox:
         """Return all entries there are, however many."""
         return self.take(sys.maxsize, sys.maxsize)
 
+    def clear(self) -> None:
+        """Take in that the only item there was, a single one, is on its way."""
+        self.entries = []
+        self.byte_count = 0
+
     def wake_senders(self) -> None:
         """Let those who wait for room go on, as far as there is some."""
-        if self.senders:
-            self.senders.wake(self.room - len(self.entries))
+        self.senders.wake(self.room - len(self.entries))
 
     def _recount(self, item_count: int) -> None:
         """Take in that `entries` hold so many items now."""

@@ -96,6 +96,24 @@ class Subscription:
                 self.backlog.append((item_count, frame))
                 self.backlog_items += item_count
 
+    def send_lone(self, byte_count: int) -> bool:
+        """Send a frame of one item if it plainly may leave; return whether it does.
+
+        For where there are no rates. What is within the window is within the buffer.
+        """
+        sent = self.sent + 1
+        if (
+            self.backlog
+            or sent - self.acked > self.window_items
+            or self.flight_bytes + byte_count > self.window_bytes
+        ):
+            return False
+        self.sent = sent
+        self.behind_bytes += byte_count
+        self.flight_bytes += byte_count
+        self._ends.append((sent, byte_count))
+        return True
+
     def acknowledge(self, sequence: int) -> None:
         """Free what comes before `sequence`; then `release` what may be written now."""
         if not self.acked <= sequence <= self.sent:

@@ -15,7 +15,7 @@ from .port import StreamPort
 
 REPLACED_PROBES = 2
 
-MakePort = Callable[[Callable[[], None], Callable[[], None]], StreamPort]
+MakePort = Callable[[Callable[[float], None], Callable[[], None]], StreamPort]
 
 
 class StreamConnection(Connection):
@@ -27,12 +27,14 @@ class StreamConnection(Connection):
         engine: The connection without its socket.
         config: The transport's settings.
         make_port: Returns what moves the engine's bytes. It calls the first of what it is
-            given whenever the engine has taken in something, the second whenever a socket
-            that was full has room again.
+            given, with the time, whenever the engine has taken in something, the second
+            whenever a socket that was full has room again.
         clock: Where `now` comes from.
-        process: Has the connection react, and flushed.
+        process: Has the connection react.
         is_initiator: Whether this side dialled.
     """
+
+    is_timer_early = True
 
     def __init__(
         self,
@@ -48,10 +50,13 @@ class StreamConnection(Connection):
     ) -> None:
         super().__init__(owner, engine, config, is_initiator=is_initiator)
         self.carrier = carrier
+        self._stream_engine = engine
         self._clock = clock
         self._process = process
+        self._is_reading = False
+        self._after_read: list[Callable[[], None]] = []
         self.last_heard_at = clock.monotonic()
-        self.port = make_port(self._on_data, self._react)
+        self.port = make_port(self._on_data, self._on_room)
 
     @property
     def reachable_at(self) -> SocketAddr | None:
@@ -82,13 +87,35 @@ class StreamConnection(Connection):
         if not was_over:
             self.port.finish()
 
+    def send_now(self, stream_id: int, data: bytes) -> bool:
+        """Send bytes of a stream now unless others leave with this turn of the loop anyway."""
+        if self._dirty or self._is_collecting or self._before_flush:
+            return False
+        part = self._stream_engine.send_alone(stream_id, data)
+        if part is None:
+            return False
+        self.port.send(part)
+        return True
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this when all that was read is taken in; return whether something is being read."""
+        if self._is_reading:
+            self._after_read.append(call)
+        return self._is_reading
+
     def _transmit(self, *, now: float) -> bool:
         return self.port.flush()
 
-    def _on_data(self) -> None:
-        self.last_heard_at = self._clock.monotonic()
-        self._react()
+    def _on_data(self, now: float) -> None:
+        self.last_heard_at = now
+        self._is_reading = True
+        self._process(self)
+        self._is_reading = False
+        if self._stream_engine.has_data_to_send and not self.is_over:
+            self.owner.mark_dirty(self)  # an answer that no link wrote
+        while self._after_read:
+            self._after_read.pop(0)()
 
-    def _react(self) -> None:
+    def _on_room(self) -> None:
         # Not a sign of life: the kernel took what was sent, the peer need not have.
         self._process(self)

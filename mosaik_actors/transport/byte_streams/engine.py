@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ...errors import RemoteError
@@ -175,13 +175,14 @@ class StreamEngine:
             self._events.append(done)
             self.ping(now=self._heard_at)  # how far it is, is asked again and again later
 
-    def receive_data(self, data: bytes, *, now: float) -> None:
+    def receive_data(self, data: bytes, now: float) -> None:
         """Take in bytes of the byte stream."""
         if self._is_over:
             return
         self._heard_at = now
         try:
-            self._count_unproven(len(data))
+            if self._unproven_max is not None:
+                self._count_unproven(len(data), self._unproven_max)
             self._take_in(data, now)
         except RemoteError as error:
             self.fail(error)
@@ -197,18 +198,20 @@ class StreamEngine:
         self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, "the connection broke", remote=True))
 
     def data_to_send(self) -> list[bytes | memoryview]:
-        """Return what may be given to the socket now, to be sent in one go."""
-        pieces: list[bytes | memoryview] = list(self._control)
-        self._control.clear()
-        self._pong_count = 0
-        total = sum(map(len, pieces))
+        """Return what may be given to the socket now, to be sent in one go; empty for nothing."""
+        pieces: list[bytes | memoryview] = []
+        total = 0
+        if self._control:
+            pieces += self._control
+            self._control.clear()
+            self._pong_count = 0
+            total = sum(map(len, pieces))
         while self._ready and total < BURST_BYTES_MAX and not self.is_blocked:
             stream_id = next(iter(self._ready))
             del self._ready[stream_id]
-            total += self._take_part(stream_id, pieces)
-            stream = self._streams.get(stream_id)
-            if stream is not None:
-                stream.sent_at = self._given_bytes + total
+            stream = self._streams[stream_id]
+            total += self._take_part(stream_id, stream, pieces)
+            stream.sent_at = self._given_bytes + total
         self._given_bytes += total
         self.untaken_bytes += total
         return pieces
@@ -265,11 +268,29 @@ class StreamEngine:
             self.write(stream_id, piece)
         self.write(stream_id, pieces[-1] if pieces else b"", is_end=is_end)
 
+    def send_alone(self, stream_id: int, data: bytes) -> bytes | None:
+        """Append to a stream; return what to give to the socket now.
+
+        At most `PART_BYTES_MAX`. None, and nothing has happened, where something waits that
+        would have to leave before.
+        """
+        stream = self._streams.get(stream_id)
+        is_idle = not (self._ready or self._control or self.untaken_bytes)
+        if stream is None or stream.is_finishing or not is_idle:
+            return None
+        part = _HEAD.pack(DATA, stream_id, len(data)) + data
+        self.untaken_bytes = len(part)
+        self._given_bytes += len(part)
+        stream.sent_at = self._given_bytes
+        return part
+
     def unacked_bytes(self, stream_id: int) -> int:
         """Return how much of what was written to a stream the socket has not taken."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return 0
+        if not self.untaken_bytes:
+            return stream.waiting
         taken = self._given_bytes - self.untaken_bytes
         return stream.waiting + min(self.untaken_bytes, max(0, stream.sent_at - taken))
 
@@ -308,7 +329,7 @@ class StreamEngine:
             self._put_control(PING, 0, _NUMBER.pack(number))
 
     def close(self, reason: CloseReason) -> None:
-        """End the connection; the peer is told with the next bytes."""
+        """End the connection; the peer learns it with the next bytes."""
         if not self._is_closing:
             self._is_closing = True
             text = clip_text(reason.text).encode(errors="replace")
@@ -319,10 +340,11 @@ class StreamEngine:
     def _put_control(self, kind: int, stream_id: int, data: bytes) -> None:
         self._control.append(_HEAD.pack(kind, stream_id, len(data)) + data)
 
-    def _take_part(self, stream_id: int, pieces: list[bytes | memoryview]) -> int:
+    def _take_part(self, stream_id: int, stream: _Stream, pieces: list[bytes | memoryview]) -> int:
         """Move the next part of a stream to what leaves now; return how long it is."""
-        stream = self._streams[stream_id]
-        count = min(stream.waiting, PART_BYTES_MAX)
+        count = stream.waiting
+        if count > PART_BYTES_MAX:
+            count = _whole_pieces(stream.pieces)
         is_last = stream.is_finishing and count == stream.waiting
         pieces.append(_HEAD.pack(DATA_END if is_last else DATA, stream_id, count))
         stream.waiting -= count
@@ -347,26 +369,28 @@ class StreamEngine:
 
     # What comes in.
 
-    def _count_unproven(self, count: int) -> None:
-        if self._unproven_max is None:
-            return
+    def _count_unproven(self, count: int, count_max: int) -> None:
         self._received_bytes += count
-        if self._received_bytes > self._unproven_max:
+        if self._received_bytes > count_max:
             raise RemoteError("more than a proof, before there was one")
 
     def _take_in(self, data: bytes, now: float) -> None:
         at, end = 0, len(data)
-        view = memoryview(data)
         while at < end and not self._is_over:
-            if self._left:
-                count = min(self._left, end - at)
-                piece: bytes | memoryview
-                if count == end:
-                    piece = data
-                else:
-                    piece = (data if count <= COPIED_BYTES_MAX else view)[at : at + count]
+            if count := self._left:
+                if count > end - at:
+                    count = end - at
+                piece: bytes | memoryview = data
+                if count < end:
+                    view = data if count <= COPIED_BYTES_MAX else memoryview(data)
+                    piece = view[at : at + count]
                 self._left -= count
                 at += count
+                if self._kind == DATA:  # of a stream that is there, as mostly
+                    stream = self._streams.get(self._part_stream)
+                    if stream is not None and not stream.is_ended_there:
+                        self._events.append(StreamData(self._part_stream, piece, False))
+                        continue
                 self._take_piece(piece, now)
                 continue
             if self._head or end - at < HEAD_BYTES:
@@ -499,6 +523,19 @@ def make_engine(
         now=now,
         remote=remote,
     )
+
+
+def _whole_pieces(pieces: Iterable[bytes | memoryview]) -> int:
+    """Return how much of a stream the next part takes: whole pieces, where one is not too large.
+
+    So frames are not cut for no reason, and the reader has less to put together.
+    """
+    count = 0
+    for piece in pieces:
+        if count + len(piece) > PART_BYTES_MAX:
+            break
+        count += len(piece)
+    return count if count >= PART_BYTES_MAX // 4 else PART_BYTES_MAX
 
 
 def _read_number(data: bytes) -> int:

@@ -35,7 +35,7 @@ class StreamPort:
     Args:
         sock: A connected socket, not blocking.
         engine: What the bytes are for.
-        on_data: Called when the engine has taken in something.
+        on_data: Called with the time when the engine has taken in something.
         on_room: Called when the socket, which was full, has taken all that waited for it.
         on_closed: Called when the socket is closed.
         clock: Where `now` comes from.
@@ -45,7 +45,7 @@ class StreamPort:
         self,
         sock: socket.socket,
         engine: StreamEngine,
-        on_data: Callable[[], None],
+        on_data: Callable[[float], None],
         on_room: Callable[[], None],
         on_closed: Callable[[StreamPort], None],
         clock: Clock,
@@ -56,6 +56,9 @@ class StreamPort:
         self._on_room = on_room
         self._on_closed = on_closed
         self._clock = clock
+        # What encrypts does so in these two and in `_outgoing`.
+        self._take_in = engine.receive_data
+        self._note_sent = engine.note_taken
         self._loop = asyncio.get_running_loop()
         self._rest: list[bytes | memoryview] = []
         self._is_finishing = False
@@ -80,10 +83,18 @@ class StreamPort:
     def flush(self) -> bool:
         """Send what the engine has, as far as the socket takes it; return whether it had any."""
         has_sent = False
-        while not self._is_closed and not self._rest and self._engine.has_data_to_send:
-            self._send(self._outgoing(self._engine.data_to_send()))
+        while not self._is_closed and not self._rest:
+            pieces = self._engine.data_to_send()
+            if not pieces:
+                break
+            self._send(self._outgoing(pieces))
             has_sent = True
         return has_sent
+
+    def send(self, data: bytes) -> None:
+        """Send what the engine gave out to be sent alone."""
+        if not self._is_closed:
+            self._send(self._outgoing([data]))
 
     def finish(self) -> None:
         """Send what waits here, then close when the other side has read to the end."""
@@ -108,19 +119,9 @@ class StreamPort:
         self._socket.close()
         self._on_closed(self)
 
-    # What goes through here, as it is; what encrypts it does so in these.
-
     def _outgoing(self, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
         """Return what the socket is to send for what the engine sends."""
         return pieces
-
-    def _note_sent(self, count: int) -> None:
-        """Take in that the socket took so many bytes."""
-        self._engine.note_taken(count)
-
-    def _incoming(self, data: bytes, now: float) -> None:
-        """Take in what the socket brought."""
-        self._engine.receive_data(data, now=now)
 
     # The socket.
 
@@ -129,13 +130,20 @@ class StreamPort:
             pieces = [b"".join(pieces)]
         try:
             while pieces:
-                count = self._socket.sendmsg(islice(pieces, GATHER_MAX))
+                if len(pieces) == 1:
+                    count = self._socket.send(pieces[0])
+                else:
+                    count = self._socket.sendmsg(islice(pieces, GATHER_MAX))
                 self._note_sent(count)
+                if len(pieces) == 1 and count == len(pieces[0]):
+                    return
                 pieces = _without(pieces, count)
         except (BlockingIOError, InterruptedError):
             self._wait_for_room(pieces)
         except OSError:
-            self._break()
+            self.close()
+            # Whoever writes may be in the midst of something.
+            self._loop.call_soon(self._receive_end)
 
     def _end_writing(self) -> None:
         try:
@@ -173,22 +181,22 @@ class StreamPort:
             except OSError:
                 data = b""
             if not data:
-                self._break()
+                self.close()
+                self._receive_end()
                 return
             left -= len(data)
             if not self._is_finishing:
-                self._incoming(data, now)
+                self._take_in(data, now)
             if len(data) < CHUNK_BYTES or self._is_closed:
                 break
         if not self._is_finishing:
-            self._on_data()
+            self._on_data(now)
 
-    def _break(self) -> None:
-        """The other side is gone: nothing that waits here gets anywhere."""
-        self.close()
+    def _receive_end(self) -> None:
+        """Take in that the other side is gone: nothing that waits here gets anywhere."""
         if not self._is_finishing:
             self._engine.receive_end()
-            self._on_data()
+            self._on_data(self._clock.monotonic())
 
 
 def _without(pieces: list[bytes | memoryview], count: int) -> list[bytes | memoryview]:

@@ -81,7 +81,9 @@ class Connection(ABC):
         is_initiator: Whether this side dialled.
 
     Attributes:
-        carrier: What carries its bytes, such as ``quic``.
+        carrier: What it was made over, such as ``quic``; `carried_by` is what it is now.
+        is_timer_early: Whether its timer only ever becomes due later, so that one that is
+            armed does.
         direct_at: When a way past the relay may be looked for (again), where it is relayed.
         cids: The connection ids that datagrams for it carry.
         expected_id: Who must be at the other end, when this side dialled.
@@ -92,6 +94,7 @@ class Connection(ABC):
     """
 
     carrier: str
+    is_timer_early = False
 
     def __init__(
         self,
@@ -147,6 +150,14 @@ class Connection(ABC):
     def remote(self) -> SocketAddr | None:
         """Where the peer is; None where that is no address."""
         return self.engine.remote
+
+    @property
+    def carried_by(self) -> str:
+        """What carries its bytes now, of `CARRIERS`: past its relay it is ``quic``."""
+        remote = self.remote
+        if self.carrier == "relay" and remote is not None and self.owner.is_past_relay(remote):
+            return "quic"
+        return self.carrier
 
     @property
     def reachable_at(self) -> SocketAddr | None:
@@ -274,6 +285,14 @@ class Connection(ABC):
         """Call this once, at the begin of the flush of this loop turn."""
         self._before_flush.append(call)
         self.owner.mark_dirty(self)
+
+    def send_now(self, stream_id: int, data: bytes) -> bool:
+        """Send bytes of a stream now, and return True; here all leave with the turn: False."""
+        return False
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this when all that was read is taken in; here that is not known: return False."""
+        return False
 
     def note_accepted(self, link: StreamLink) -> None:
         """Note that a link is in use from now on."""

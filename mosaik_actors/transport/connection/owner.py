@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from ...errors import RemoteError
 from ...ids import PeerId
+from ..address import SocketAddr
 from ..admission import NetworkKeys
 from ..close import CloseReason
 from ..frames import OpenFrame
@@ -22,6 +23,9 @@ class ConnectionOwner(Protocol[ConnectionT]):
     @property
     def peer_id(self) -> PeerId:
         """Who this side is."""
+
+    def is_past_relay(self, remote: SocketAddr) -> bool:
+        """Return whether datagrams to an address behind a relay go directly by now."""
 
     def on_identified(self, connection: ConnectionT) -> None:
         """Both sides have proven who they are; close what is not wanted for that."""

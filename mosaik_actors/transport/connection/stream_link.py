@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
-from typing import Protocol
+from typing import Final, Protocol
 
 from ...errors import RemoteError
 from ...ids import PeerId
@@ -19,6 +19,8 @@ from ..frames import ControlFrame, FrameDecoder, OpenFrame, encode_control, enco
 from ..interface import Link, LinkRefused
 from ..link import FramedLink, LinkState
 
+ALONE_BYTES_MAX: Final = 16 * 1024  # a larger frame may as well wait for others
+
 
 class LinkConnection(Hashable, Protocol):
     """What a link asks of its connection."""
@@ -26,6 +28,12 @@ class LinkConnection(Hashable, Protocol):
     engine: ConnectionEngine
     config: TransportConfig
     carrier: str
+
+    last_heard_at: float
+
+    @property
+    def carried_by(self) -> str:
+        """What carries its bytes now."""
 
     @property
     def peer_link_count(self) -> int:
@@ -36,6 +44,12 @@ class LinkConnection(Hashable, Protocol):
 
     def call_before_flush(self, call: Callable[[], None]) -> None:
         """Call this once, at the begin of the flush of this loop turn."""
+
+    def send_now(self, stream_id: int, data: bytes) -> bool:
+        """Send bytes of a stream now where that can be; return whether they left."""
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this when all that was read is taken in; return whether something is being read."""
 
     def note_accepted(self, link: StreamLink) -> None:
         """Note that a link is in use from now on."""
@@ -73,8 +87,8 @@ class StreamLink(FramedLink):
 
     @property
     def carrier(self) -> str:
-        """What carries its bytes."""
-        return self.connection.carrier
+        """What carries its bytes now."""
+        return self.connection.carried_by
 
     @property
     def unsent_bytes(self) -> int:
@@ -91,7 +105,7 @@ class StreamLink(FramedLink):
         self._send_control(opening)
 
     def accept(self, reply: bytes = b"", *, frame_bytes_max: int | None = None) -> None:
-        """Tell the opener that its link is accepted, and take in data from now on."""
+        """Notify the opener that its link is accepted, and take in data from now on."""
         super().accept(reply, frame_bytes_max=frame_bytes_max)
         self.decoder.frame_bytes_max = self.taken_bytes_max
         if self._state is LinkState.OPEN:
@@ -118,6 +132,24 @@ class StreamLink(FramedLink):
     def call_before_flush(self, call: Callable[[], None]) -> None:
         """Call this once, right before what was written in this turn of the loop leaves."""
         self.connection.call_before_flush(call)
+
+    @property
+    def heard_at(self) -> float:
+        """When anything came over the connection last, in monotonic seconds."""
+        return self.connection.last_heard_at
+
+    def write_now(self, frame: bytes) -> None:
+        """Append one frame, and let it leave now where that can be."""
+        length = len(frame)
+        is_open = self._state is LinkState.OPEN
+        may_leave = is_open and length <= ALONE_BYTES_MAX and not self._outbox
+        if may_leave and self.connection.send_now(self.stream_id, encode_word(length) + frame):
+            return
+        self.write(frame)
+
+    def after_read(self, call: Callable[[], None]) -> bool:
+        """Call this when all that was read is taken in; return whether something is being read."""
+        return self.connection.after_read(call)
 
     def flush(self, engine: ConnectionEngine) -> None:
         """Give the engine what was written in this loop turn."""

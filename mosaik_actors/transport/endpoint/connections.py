@@ -3,7 +3,7 @@
 What a connection asks of its owner is answered here. A peer goes through three doors
 before its connection is ready: it proves who it is (and is the one that was dialled),
 that it belongs to the network, and then the `gate` and `peers` have nothing against it.
-Only who is through the second is told what the third one says.
+Only who is through the second learns what the third one says.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from ...clock import Clock
 from ...errors import RemoteError
 from ...ids import PeerId
 from ...peer_log import PeerLog
-from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback, is_relayed
+from ..address import PeerAddr, SocketAddr, format_socket_addr, is_relayed
 from ..admission import NetworkKeys
 from ..byte_streams.connection import MakePort, StreamConnection
 from ..byte_streams.engine import StreamEngine
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOVED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "this machine has that address no longer")
 REPLACED = CloseReason(CloseCode.UNEXPECTED_CLOSE, "no answer, and the peer has connected anew")
 UNPROVEN = CloseReason(CloseCode.DIFFERENT_NETWORK, "no proof of the network in time")
 
@@ -168,7 +167,7 @@ class Connections:
     ) -> Connection:
         """Return the connection of an engine on a Unix socket."""
 
-        def make_port(on_data: Callable[[], None], on_room: Callable[[], None]) -> StreamPort:
+        def make_port(on_data: Callable[[float], None], on_room: Callable[[], None]) -> StreamPort:
             return StreamPort(sock, engine, on_data, on_room, self._forget_port, self._clock)
 
         return self._add_stream("unix", engine, make_port, is_initiator=is_initiator)
@@ -178,7 +177,7 @@ class Connections:
     ) -> Connection:
         """Return the connection of an engine on a TCP socket."""
 
-        def make(on_data: Callable[[], None], on_room: Callable[[], None]) -> StreamPort:
+        def make(on_data: Callable[[float], None], on_room: Callable[[], None]) -> StreamPort:
             return make_port(on_data, on_room, self._forget_port)
 
         return self._add_stream("tcp", engine, make, is_initiator=is_initiator)
@@ -218,8 +217,6 @@ class Connections:
     def _react(self, connection: Connection) -> None:
         """Have a connection react to what a socket brought."""
         process(connection)
-        if not connection.is_over:
-            self.mark_dirty(connection)
         self._after_read()
 
     def stop(self) -> None:
@@ -268,23 +265,12 @@ class Connections:
         self._counters.links_opened += 1
         return accepted
 
-    def receive_move(self, hosts: Set[str]) -> None:
-        """Take in that this machine has these addresses by now, and no others.
-
-        What a peer sends to an address that is gone never comes. A QUIC connection goes on from
-        another one, once the peer has heard from there (RFC 9000 section 9); a TCP connection
-        ends.
-        """
-        now = self._clock.monotonic()
-        for connection in self:
-            if not isinstance(connection, StreamConnection):
-                connection.engine.ping(now=now)
-                self.mark_dirty(connection)
-            elif (host := connection.port.local_host) and not (host in hosts or is_loopback(host)):
-                connection.end(MOVED)
-                connection.port.close()
-
     # What connections ask of their owner.
+
+    def is_past_relay(self, remote: SocketAddr) -> bool:
+        """Return whether datagrams to an address behind a relay go directly by now."""
+        direct = self.datagrams.direct
+        return direct is not None and direct.is_direct(remote)
 
     def on_identified(self, connection: Connection) -> None:
         """Let nobody but the peer that was dialled have a proof."""

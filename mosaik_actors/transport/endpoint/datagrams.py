@@ -260,12 +260,9 @@ class Demultiplexer:
 
     def receive_move(self, remote: SocketAddr, datagram_bytes: int) -> None:
         """Take in that datagrams to an address go another way, which carries so many bytes."""
-        now = self._clock.monotonic()
         for connection in self._by_remote.get(remote, ()):
             connection.quic.set_datagram_bytes(datagram_bytes)
-            # Its answer shows what was lost on the former way, long before a timeout does.
-            connection.engine.ping(now=now)
-            self._outbound.mark_dirty(connection)
+            self._outbound.ping_for_a_while(connection)
 
     def _route(
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float

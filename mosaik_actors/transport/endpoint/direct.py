@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...ids import PeerId
-from ..address import SocketAddr
+from ..address import RELAYED_FAMILY, SocketAddr
 from ..connection.connection import Connection, ConnectionState
+from ..connection.stream_link import StreamLink
 from ..endpoint_base import EndpointBase
 from ..frames import OpenFrame
 from ..interface import Link, LinkRefused
@@ -81,6 +82,10 @@ class DirectOwner:
             found[0], OpenFrame(protocol, header), is_essential=True
         )
 
+    def is_relayed(self, link: Link) -> bool:
+        """Return whether a link is on a connection that was made through a relay."""
+        return isinstance(link, StreamLink) and link.connection.carrier == "relay"
+
     def receive_move(self, remote: SocketAddr, datagram_bytes: int | None) -> None:
         """Take in that datagrams to an address go another way, and how large they may be.
 
@@ -91,6 +96,10 @@ class DirectOwner:
     def send(self, port: DatagramPort, data: bytes, remote: SocketAddr) -> None:
         """Send one datagram."""
         self._outbound.send(port, data, remote)
+
+    def send_relayed(self, data: bytes, remote: SocketAddr) -> None:
+        """Send one datagram to an address behind a relay."""
+        self._outbound.send(self._outbound.ports[RELAYED_FAMILY], data, remote)
 
     def _relayed(self, peer_id: PeerId) -> list[Connection]:
         """Return the connections to a peer through relays, the one that is used first."""

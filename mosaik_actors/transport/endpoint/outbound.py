@@ -12,6 +12,7 @@ import logging
 import socket
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from ..sockets import BatchingPort, DatagramPort, family_of
 logger = logging.getLogger(__name__)
 
 TIMER_STEP_S: Final = 1e-6
+PINGS_S: Final = (0.1, 0.1, 0.15, 0.2, 0.25)
 BLACK_HOLE_PROBES: Final = 3
 
 
@@ -143,10 +145,30 @@ class Outbound:
         self._dirty.clear()
         self._is_released = True
 
+    def ping_for_a_while(self, connection: Connection) -> None:
+        """Ping the peer until it is heard, and once more: datagrams go another way by now.
+
+        An answer shows what was lost on the former way, long before a timeout does. It may go
+        the former way itself, until the peer, too, has changed.
+        """
+        self._ping(connection, self._clock.monotonic(), PINGS_S)
+
+    def _ping(self, connection: Connection, since: float, pauses_s: tuple[float, ...]) -> None:
+        if connection.state is ConnectionState.CLOSED:
+            return
+        connection.engine.ping(now=self._clock.monotonic())
+        self.mark_dirty(connection)
+        if pauses_s and connection.last_heard_at <= since:
+            again = partial(self._ping, connection, since, pauses_s[1:])
+            self._loop.call_later(pauses_s[0], again, context=self._context)
+
     # Timers.
 
     def arm(self, connection: Connection) -> None:
         """Wake up when a connection's timer is due; an earlier wake-up is kept as it is."""
+        armed = self._timers.get(connection)
+        if armed is not None and connection.is_timer_early:
+            return
         due = connection.engine.get_timer()
         path = self._paths.get(connection) if isinstance(connection, QuicConnection) else None
         if path is not None and (probe_at := path.mtu.get_timer()) is not None:
@@ -156,7 +178,6 @@ class Outbound:
         # A timer that is due at this very moment was just handled: time has to go on
         # for the engine to see it as past, by rounding if by nothing else.
         due = max(due, self._clock.monotonic() + TIMER_STEP_S)
-        armed = self._timers.get(connection)
         if armed is not None:
             if armed[0] <= due:
                 return

@@ -23,7 +23,6 @@ from ...clock import Clock
 from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
 from ..address import (
-    DIRECT_COUNT_MAX,
     PeerAddr,
     SocketAddr,
     format_socket_addr,
@@ -39,16 +38,20 @@ from ..dial_budget import DialBudget
 from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
+from ..mapping.driver import PortMapping, start_mapping
 from ..paths.driver import DirectPaths
 from ..quic.choice import factory_on_demand
 from ..quic.connection import QuicConnection
 from ..relay.port import RelayPort
-from ..sockets import DatagramPort, UdpPort, family_of
+from ..sockets import DatagramPort, family_of
 from .connections import Connections, Parts
 from .dialer import NOT_NEEDED, Dialer
 from .direct import use_direct
+from .moves import PROTOCOL as MOVES
+from .moves import AddrOf, Moves
 from .outbound import Outbound
 from .routes import Routes, bind_both
+from .whereabouts import Whereabouts
 
 DRAIN_TIMEOUT_S: Final = 2.0
 DIRECT_INTERVAL_S: Final = 60.0
@@ -76,7 +79,7 @@ class QuicEndpoint(EndpointBase):
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._ports = {port.family: port for port in ports}
-        self._udp_ports = [port for port in ports if isinstance(port, UdpPort)]
+        self._whereabouts = Whereabouts(ports)
         direct = [addr for port in ports for addr in port.addrs]
         self._budget = DialBudget(config)
         self._parts = parts = Parts(
@@ -120,6 +123,8 @@ class QuicEndpoint(EndpointBase):
             self._budget,
             clock,
         )
+        self._moves = Moves(self._connections, self._outbound, self._dialer.start, clock)
+        self.serve(MOVES, self._moves.accept, is_essential=True)
         self._relays: RelayPort | None = None
         self._direct: DirectPaths | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -174,11 +179,20 @@ class QuicEndpoint(EndpointBase):
             if not ports:
                 raise TransportError("bind is empty, expected one address or more")
             network = NetworkId(network_id)
-            return cls(network, secret_key, ports, clock, rng, config, secrets, listeners)
+            made = cls(network, secret_key, ports, clock, rng, config, secrets, listeners)
         except BaseException:
             for one in (*ports, *(listeners or ())):
                 one.close()
             raise
+        made._whereabouts.mapping = start_mapping(
+            config, made.addr.direct, made.addr.carriers, clock, rng
+        )
+        return made
+
+    @property
+    def mapping(self) -> PortMapping | None:
+        """How the gateway sends on what comes from outside; None where that is not wanted."""
+        return self._whereabouts.mapping
 
     def listen_local(self, folder: Path) -> None:
         """Let processes of this user reach this one by a Unix socket in their private folder."""
@@ -194,7 +208,7 @@ class QuicEndpoint(EndpointBase):
 
         Args:
             port: What goes through them.
-            home: The relay that others are told of.
+            home: The relay that is advertised.
             secret: What only this node knows, for direct ways past the relays.
         """
         if not self.config.carries("relay"):
@@ -214,18 +228,31 @@ class QuicEndpoint(EndpointBase):
 
     @property
     def may_move(self) -> bool:
-        """Whether its addresses may change: those of all interfaces do."""
-        return any(port.is_on_all_interfaces for port in self._udp_ports)
+        """Whether its addresses may change: those of all interfaces do, and mapped ones."""
+        return self._whereabouts.may_change
 
-    def look_where(self) -> bool:
-        """Look where others can reach it by now; return whether `addr` has changed."""
-        moved = [port.look_anew() for port in self._udp_ports]
-        if self._is_closing or not any(moved):
+    def look_where(self, addr_of: AddrOf = lambda _peer: None) -> bool:
+        """Look where others can reach it by now; return whether `addr` has changed.
+
+        Connections go on from the new addresses, or are made anew (`moves`); so are direct ways
+        past relays, and the links to these.
+        """
+        change = self._whereabouts.look()
+        if change is None or self._is_closing:
             return False
-        direct = tuple(addr for port in self._udp_ports for addr in port.addrs)
-        self._addr = replace(self._addr, direct=direct[:DIRECT_COUNT_MAX])
-        self._connections.receive_move({host for host, _ in direct})
+        self._addr = replace(self._addr, direct=change.addrs)
+        if self._direct is not None:  # first: pings go where it says
+            self._direct.mapped = change.mapped
+            self._direct.receive_move(change.left)
+        if change.has_moved:
+            self._moves.receive_move(change.hosts, addr_of)
+            if self._relays is not None:
+                self._relays.on_move()
         return True
+
+    def receive_peer_move(self, before: PeerAddr, addr: PeerAddr) -> None:
+        """Take in that a peer says that it is at other addresses than before."""
+        self._moves.receive_peer_move(addr, set(before.direct) - set(addr.direct))
 
     @property
     def local_addr(self) -> PeerAddr:
@@ -297,14 +324,7 @@ class QuicEndpoint(EndpointBase):
     def carrier(self, peer_id: PeerId) -> str | None:
         """Return what carries the connection to a peer now, of `CARRIERS`; None without one."""
         connection = self._connections.peers.usable(peer_id)
-        if connection is None:
-            return None
-        return "quic" if self._is_past_relay(connection) else connection.carrier
-
-    def _is_past_relay(self, connection: Connection) -> bool:
-        """Return whether a connection that was made through a relay goes directly by now."""
-        remote = connection.remote
-        return remote is not None and self._direct is not None and self._direct.is_direct(remote)
+        return None if connection is None else connection.carried_by
 
     def datagram_bytes(self, peer_id: PeerId) -> int | None:
         """Return the largest datagram on the direct path over UDP to a peer; None without one."""
@@ -364,6 +384,9 @@ class QuicEndpoint(EndpointBase):
         self._is_closing = True
         self._connections.stop()
         try:
+            if self.mapping is not None:
+                await self.mapping.close()
+            await self._moves.stop()
             await self._dialer.close()
             await self._routes.stop()
             for connection in list(self._connections):
@@ -387,6 +410,9 @@ class QuicEndpoint(EndpointBase):
         The links here end at once; the peers notice after their idle timeout.
         """
         self._is_closing = True
+        self._moves.cancel()
+        if self.mapping is not None:
+            self.mapping.crash()
         self._connections.stop()
         self._release()
         for connection in list(self._connections):
@@ -414,7 +440,7 @@ class QuicEndpoint(EndpointBase):
         if usable is None:
             return await self._dialer.dial(to)
         if usable.carrier == "relay":
-            if to.direct and not self._is_past_relay(usable):
+            if to.direct and usable.carried_by == "relay":
                 self._look_for_direct(usable, to)
         elif await self._routes.improve(to, usable):
             return self._connections.peers.usable(to.peer_id) or usable

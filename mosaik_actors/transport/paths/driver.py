@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from ...clock import Clock
 from ...errors import DecodeError
 from ...ids import PeerId
-from ..address import PeerAddr, SocketAddr, is_loopback
+from ..address import PeerAddr, SocketAddr, is_loopback, is_relayed
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
 from ..counters import TransportCounters
@@ -33,7 +33,7 @@ from ..sockets import DatagramPort, family_of
 from .candidates import PathOffer, decode_offer, is_worth_probing, make_secret, pick_own
 from .observed import Observer
 from .probes import SECRET_BYTES, PathKey, path_id
-from .selector import OfferDue, PathSelector, SendTo, WayChanged
+from .selector import OfferDue, PathSelector, SendTo, WayChanged, Withdraw
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,9 @@ class Owner(Protocol):
     async def open_relayed(self, peer_id: PeerId, protocol: str, header: bytes) -> Link:
         """Open a link on a connection through a relay. Raises `LinkRefused`."""
 
+    def is_relayed(self, link: Link) -> bool:
+        """Return whether a link is on a connection that was made through a relay."""
+
     def receive_move(self, remote: SocketAddr, datagram_bytes: int | None) -> None:
         """Take in that datagrams to an address go another way, and how large they may be.
 
@@ -64,6 +67,9 @@ class Owner(Protocol):
 
     def send(self, port: DatagramPort, data: bytes, remote: SocketAddr) -> None:
         """Send one datagram."""
+
+    def send_relayed(self, data: bytes, remote: SocketAddr) -> None:
+        """Send one datagram to an address behind a relay."""
 
     def note_fault(self, peer_id: PeerId, text: str) -> None:
         """Take in that a peer broke a rule."""
@@ -79,6 +85,8 @@ class Way:
         selector: Says how large they may be.
         on_used: To be called with the first after a while, when `selector.is_used` is not set.
         on_failed: To be called when the system takes none for there.
+        on_doubted: To be called when the peer sends through the relay though there is this way,
+            and `selector.is_doubted` is not set.
     """
 
     port: DatagramPort
@@ -86,6 +94,7 @@ class Way:
     selector: PathSelector
     on_used: Callable[[], object]
     on_failed: Callable[[], object]
+    on_doubted: Callable[[], object]
 
 
 @dataclass(slots=True)
@@ -112,6 +121,7 @@ class DirectPaths:
     Attributes:
         ways: Where datagrams go, by the host of a peer's address behind a relay; those that are
             not here go through the relay.
+        mapped: Where the gateway sends on what comes from outside.
     """
 
     def __init__(
@@ -125,6 +135,7 @@ class DirectPaths:
         secret: bytes,
     ) -> None:
         self.ways: dict[str, Way] = {}
+        self.mapped: tuple[SocketAddr, ...] = ()
         self._peer_id = peer_id
         self._owner = owner
         self._ports = dict(ports)
@@ -179,7 +190,11 @@ class DirectPaths:
         if key_id is None:
             return False
         if peer_id := self._by_key.get(key_id):
-            counts = self._peers[peer_id].selector.receive_datagram(data, remote, now=now)
+            selector = self._peers[peer_id].selector
+            if is_relayed(remote[0]):
+                counts = selector.receive_withdrawal(data, now=now)
+            else:
+                counts = selector.receive_datagram(data, remote, now=now)
             if counts:
                 self._act(peer_id)
             return counts
@@ -243,9 +258,29 @@ class DirectPaths:
     def _receive_observed(self, now: float) -> None:
         is_first = not self._observed.is_set()
         self._observed.set()
-        if is_first:
-            return  # whoever waits for it goes on
         for peer_id, peer in list(self._peers.items()):
+            if is_first and peer.offering is not None and not peer.offering.done():
+                continue  # it has waited for this
+            peer.selector.receive_move(now=now)
+            self._act(peer_id)
+
+    def receive_move(self, left: Set[int]) -> None:
+        """Take in that the addresses of this node have changed, some of these families being gone.
+
+        Datagrams go through the relay where the way may have begun at one that is gone; where
+        none is, ways are asked whether they still lead somewhere. All are looked for anew, and
+        relays are asked where they see this node now.
+        """
+        now = self._clock.monotonic()
+        self._observed.clear()
+        for number, observer in self._observers.items():
+            observer.receive_move(now=now)
+            self._ask(number)
+        for peer_id, peer in list(self._peers.items()):
+            direct = peer.selector.direct
+            if direct is not None and family_of(direct[0]) in left:
+                peer.selector.give_up(now=now)
+            peer.selector.receive_doubt(now=now)
             peer.selector.receive_move(now=now)
             self._act(peer_id)
 
@@ -254,7 +289,7 @@ class DirectPaths:
     def accept(self, link: Link) -> None:
         """Answer the offer of a peer."""
         peer_id = link.peer_id
-        if link.carrier != "relay" or not peer_id < self._peer_id:
+        if not self._owner.is_relayed(link) or not peer_id < self._peer_id:
             link.close(_NOT_RELAYED)
             return
         peer = self._take_up(peer_id)
@@ -295,7 +330,7 @@ class DirectPaths:
         self._agree(peer_id, make_secret(own, theirs), theirs)
 
     def _make_offer(self) -> PathOffer:
-        observed = [addr for _, addr in self.observed]
+        observed = [*self.mapped, *(addr for _, addr in self.observed)]
         local = [addr for port in self._ports.values() for addr in port.addrs]
         return PathOffer(self._nonce(), pick_own(observed, local))
 
@@ -358,6 +393,11 @@ class DirectPaths:
             peer.selector.receive_use(now=self._clock.monotonic())
             self._act(peer_id)
 
+    def _receive_doubt(self, peer_id: PeerId) -> None:
+        if peer := self._peers.get(peer_id):
+            peer.selector.receive_doubt(now=self._clock.monotonic())
+            self._act(peer_id)
+
     def _give_up(self, peer_id: PeerId) -> None:
         if peer := self._peers.get(peer_id):
             peer.selector.give_up(now=self._clock.monotonic())
@@ -370,6 +410,9 @@ class DirectPaths:
             match event:
                 case SendTo(data, remote):
                     self._send(data, remote)
+                case Withdraw(data):
+                    for addr in self._owner.relayed_at(peer_id):
+                        self._owner.send_relayed(data, addr)
                 case WayChanged(remote):
                     self._change_way(peer_id, peer, remote)
                 case OfferDue() if peer.offering is None or peer.offering.done():
@@ -403,6 +446,7 @@ class DirectPaths:
                 selector,
                 on_used=partial(later, self._receive_use, peer_id),
                 on_failed=partial(later, self._give_up, peer_id),
+                on_doubted=partial(later, self._receive_doubt, peer_id),
             )
             peer.hosts = list({host: None for host, _ in there})
             self.ways.update(dict.fromkeys(peer.hosts, way))

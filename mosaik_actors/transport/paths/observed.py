@@ -61,6 +61,12 @@ class Observer:
         """Ask soon, since this node may be seen elsewhere by now."""
         self._due_at = min(self._due_at, max(now, self._asked_at + RETRY_S))
 
+    def receive_move(self, *, now: float) -> None:
+        """Forget what was observed, and ask now: this node has other addresses than before."""
+        self.observed.clear()
+        self._unanswered = 0
+        self._due_at = now
+
     def handle_timer(self, *, now: float) -> list[tuple[bytes, SocketAddr]]:
         """Return probes that are due, each with where it goes."""
         if now < self._due_at:

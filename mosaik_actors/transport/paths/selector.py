@@ -8,7 +8,10 @@ Both sides send probes to all candidates of the other in rounds, so that each op
 the other. An address at which probes of ours were answered, the last one as large as a
 datagram of QUIC, is a way in both directions, and is taken. From then on it is kept alive, and
 given up when `LOST_MAX` probes in a row stay without an answer: datagrams go through the relay
-again at once, and new rounds begin.
+again at once, and new rounds begin. The peer gets a probe through the relay, which says no
+more than that: this side gives the way up, so give it up, too. Where that is lost, there is
+doubt, and probes follow each other more quickly: the peer sends through the relay, or from an
+address that is new, as after its own has changed.
 
 Invariants:
     * Nothing is sent to an address but probes until a probe was answered from there, with the
@@ -38,6 +41,7 @@ OUTSTANDING_MAX: Final = 256
 KEEP_S: Final = 1.0
 KEEP_UNUSED_S: Final = 10.0  # NATs forget after 30 s at the earliest, mostly (RFC 4787 4.3)
 RETRY_S: Final = 0.75
+DOUBT_RETRY_S: Final = 0.1  # or a round trip, where that is longer
 LOST_MAX: Final = 4
 ANSWERS_MAX: Final = 64
 ANSWERS_PER_S: Final = 32.0
@@ -62,11 +66,18 @@ class WayChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Send a datagram through the relay."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OfferDue:
     """Exchange offers with the peer (again), then call `receive_offer`."""
 
 
-Event = SendTo | WayChanged | OfferDue
+Event = SendTo | WayChanged | Withdraw | OfferDue
 
 
 @dataclass(slots=True)
@@ -90,6 +101,7 @@ class PathSelector:
         direct: Where datagrams go; None while they go through the relay.
         direct_bytes: The largest datagram that may go there.
         is_used: Whether anything went there since the way was last known to be alive.
+        is_doubted: Whether it was asked after `receive_doubt`, and not again since.
     """
 
     def __init__(
@@ -103,6 +115,8 @@ class PathSelector:
         self.direct: SocketAddr | None = None
         self.direct_bytes = BASE
         self.is_used = False
+        self.is_doubted = False
+        self._retry_s = RETRY_S
         self._is_worth_probing = is_worth_probing
         self._bytes_max = bytes_max
         self._key: PathKey | None = None
@@ -204,8 +218,18 @@ class PathSelector:
         if self._keep_at is not None:
             self._keep_at = min(self._keep_at, now + KEEP_S)
 
+    def receive_doubt(self, *, now: float) -> None:
+        """Take in that `direct` may lead nowhere by now: ask, and know soon."""
+        if self._keep_at is None or self._retry_s < RETRY_S:
+            return
+        self.is_doubted = True
+        self._retry_s = min(RETRY_S, max(DOUBT_RETRY_S, self._rtt))
+        self._lost_count = 0
+        self._keep_at = now
+        self.handle_timer(now=now)
+
     def receive_move(self, *, now: float) -> None:
-        """Take in that others see this node elsewhere than before."""
+        """Take in that this node is elsewhere than before, or that others see it there."""
         self._offer_wait_s = OFFER_MIN_S
         if self._offer_at is not None:
             self._offer_at = min(self._offer_at, now)
@@ -243,6 +267,8 @@ class PathSelector:
             if len(self._seen) >= SEEN_MAX:
                 self._seen.pop(next(iter(self._seen)))
             self._seen[remote] = None
+            if remote != self.direct:
+                self.receive_doubt(now=now)
             # It has come through: the same way back is open, whoever named it or not.
             if len(self._candidates) < CANDIDATES_MAX + SEEN_MAX:
                 self._candidates[remote] = None
@@ -265,7 +291,9 @@ class PathSelector:
         if remote == self.direct:
             self._rtt = rtt
             self._lost_count = 0
-            self._keep_at = now + (KEEP_S if self.is_used else KEEP_UNUSED_S)
+            is_asked_soon = self.is_used or self.is_doubted
+            self._keep_at = now + (KEEP_S if is_asked_soon else KEEP_UNUSED_S)
+            self._retry_s = RETRY_S
             self.is_used = False
         elif self.direct is None or rtt < BETTER * self._rtt:
             if sent.size < BASE:
@@ -285,6 +313,8 @@ class PathSelector:
         self.direct = remote
         self._rtt = rtt
         self._lost_count = 0
+        self._retry_s = RETRY_S
+        self.is_doubted = False
         self._keep_at = now + KEEP_S
         self.direct_bytes = BASE
         self._mtu = PathMtu(max(BASE, self._bytes_max(remote)), now=now)
@@ -297,8 +327,10 @@ class PathSelector:
         if self._lost_count >= LOST_MAX:
             self.give_up(now=now)
             return
+        if self._retry_s >= RETRY_S:
+            self.is_doubted = False  # it may be again
         self._lost_count += 1  # until it is answered
-        self._keep_at = now + RETRY_S
+        self._keep_at = now + self._retry_s
         # As large as what goes there: a way that swallows those is dead, too.
         self._probe(self.direct, now, self.direct_bytes)
 
@@ -306,6 +338,26 @@ class PathSelector:
         """Send through the relay from now on, and look for a way again."""
         if self.direct is None:
             return
+        self._leave(now)
+        assert self._key is not None, "a way was taken with a key"
+        self._sequence += 1
+        self._events.append(Withdraw(self._key.probe(self._sequence)))
+        self.begin(now=now)
+
+    def receive_withdrawal(self, data: bytes, *, now: float) -> bool:
+        """Take in what came through the relay; return whether it says that the way is given up."""
+        found = None if self._key is None else self._key.read(data)
+        if not isinstance(found, PathProbe) or not self._window.take(found.sequence):
+            return False
+        if self.direct is not None:
+            self._leave(now)
+            if self._offer_at is not None:
+                self._offer_at = now  # the peer may be elsewhere
+            self.begin(now=now)
+        return True
+
+    def _leave(self, now: float) -> None:
+        assert self.direct is not None, "what is left was taken"
         self._candidates[self.direct] = None
         self.direct = None
         self._keep_at = None
@@ -313,8 +365,9 @@ class PathSelector:
         self._events.append(WayChanged(None))
         self._offer_wait_s = OFFER_MIN_S
         if self._offer_at is not None:
-            self._offer_at = now + OFFER_MIN_S
-        self.begin(now=now)
+            # Where there was doubt the peer is elsewhere, and has found out where.
+            self._offer_at = now if self._retry_s < RETRY_S else now + OFFER_MIN_S
+        self._retry_s = RETRY_S
 
     def _probe(
         self,

@@ -447,7 +447,7 @@ class Engine:
         self._quic.send_ping(0)
 
     def close(self, reason: CloseReason) -> None:
-        """End the connection; the peer is told with the next datagram."""
+        """End the connection; the peer learns it with the next datagram."""
         self._quic.close(error_code=int(reason.code), reason_phrase=clip_text(reason.text))
 
     def _translate(self, event: events.QuicEvent) -> EngineEvent | None:

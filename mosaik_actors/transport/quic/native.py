@@ -464,7 +464,7 @@ class NativeEngine:
             self._core.send_ping(0)
 
     def close(self, reason: CloseReason) -> None:
-        """End the connection; the peer is told with the next datagram."""
+        """End the connection; the peer learns it with the next datagram."""
         if self._local_reason is None and self._core.local_error is None:
             self._local_reason = reason
             self._core.close(int(reason.code), None, clip_text(reason.text).encode())

@@ -36,6 +36,7 @@ class RelayPort:
 
     Args:
         config: The settings; the relays are numbered from 1 in its order.
+        on_move: Called when the addresses of this machine have changed.
 
     Attributes:
         dropped_count: Datagrams that came and found no room.
@@ -43,10 +44,11 @@ class RelayPort:
 
     family: int = RELAYED_FAMILY
 
-    def __init__(self, config: RelayConfig) -> None:
+    def __init__(self, config: RelayConfig, on_move: Callable[[], object]) -> None:
         self.addrs: list[SocketAddr] = []
         self.local_addrs: list[SocketAddr] = []
         self.dropped_count = 0
+        self.on_move = on_move
         self._config = config
         self._links: dict[int, Link] = {}
         self._direct: DirectPaths | None = None
@@ -102,13 +104,19 @@ class RelayPort:
 
     def receive(self, number: int, frames: list[bytes]) -> None:
         """Take in what a relay sent. Whoever sends what is no datagram is ignored."""
+        ways = {} if self._direct is None else self._direct.ways
         for frame in frames:
             size = len(frame) - PEER_BYTES
             if not 0 < size <= DATAGRAM_BYTES_MAX or self._inbox_bytes + size > INBOX_BYTES_MAX:
                 self.dropped_count += 1
                 continue
-            self._inbox.append((frame[PEER_BYTES:], relayed_addr(frame[:PEER_BYTES], number)))
+            source = relayed_addr(frame[:PEER_BYTES], number)
+            self._inbox.append((frame[PEER_BYTES:], source))
             self._inbox_bytes += size
+            way = ways.get(source[0])
+            if way is not None and not way.selector.is_doubted and not frame[PEER_BYTES] & 0x80:
+                way.selector.is_doubted = True
+                way.on_doubted()
         self._wake()
 
     def start(self, on_readable: Callable[[DatagramPort], None]) -> None:
@@ -144,6 +152,9 @@ class RelayPort:
         """Send datagrams past the relay; return how many went, 0 when they cannot go there.
 
         Handshakes never do: the peer may be a new one by now, that knows of no direct way.
+
+        Raises:
+            OSError: The socket is full, and not even the first one was taken.
         """
         way = None if self._direct is None else self._direct.ways.get(remote[0])
         if (
@@ -155,17 +166,19 @@ class RelayPort:
         if not way.selector.is_used:
             way.selector.is_used = True
             way.on_used()
+        sent = 0
         try:
             if len(datagrams) > 1 and isinstance(way.port, BatchingPort):
                 return way.port.send_batch(datagrams, way.remote)
             for data in datagrams:
                 way.port.send(data, way.remote)
+                sent += 1
         except OSError as exc:
-            if exc.errno in _NO_ROOM:
+            if exc.errno not in _NO_ROOM:
+                way.on_failed()  # its interface is gone, or what else the kernel knows of it
+            elif not sent:
                 raise
-            way.on_failed()  # its interface is gone, or what else the kernel knows of it
-            return 0
-        return len(datagrams)
+        return sent
 
     def _send_relayed(self, datagrams: list[bytes], remote: SocketAddr) -> None:
         link = self._links.get(remote[1])

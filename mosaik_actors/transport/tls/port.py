@@ -33,12 +33,14 @@ class TlsPort(StreamPort):
         sock: socket.socket,
         session: TlsSession,
         engine: StreamEngine,
-        on_data: Callable[[], None],
+        on_data: Callable[[float], None],
         on_room: Callable[[], None],
         on_closed: Callable[[StreamPort], None],
         clock: Clock,
     ) -> None:
         super().__init__(sock, engine, on_data, on_room, on_closed, clock)
+        self._take_in = self._open
+        self._note_sent = self._note_sealed
         self._session = session
         self._plain_left = 0
         self._sealed_left = 0
@@ -64,7 +66,8 @@ class TlsPort(StreamPort):
         self._sealed_left += len(sealed)
         return [sealed]
 
-    def _note_sent(self, count: int) -> None:
+    def _note_sealed(self, count: int) -> None:
+        """Take in that the socket took so many encrypted bytes."""
         if count >= self._sealed_left:
             taken, self._sealed_left = self._plain_left, 0
         else:
@@ -73,7 +76,8 @@ class TlsPort(StreamPort):
         self._plain_left -= taken
         self._engine.note_taken(taken)
 
-    def _incoming(self, data: bytes, now: float) -> None:
+    def _open(self, data: bytes, now: float) -> None:
+        """Take in what the socket brought."""
         if not self._session.is_done:
             if not self._shake_hands(data):
                 return
@@ -86,7 +90,7 @@ class TlsPort(StreamPort):
             return
         if pieces:
             whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self._engine.receive_data(whole, now=now)
+            self._engine.receive_data(whole, now)
         else:
             self._answer()
 

@@ -20,7 +20,8 @@ changes of keys may follow one another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -36,11 +37,14 @@ from ..identity import make_certificate, read_certificate
 HANDSHAKE_BYTES_MAX: Final = UNPROVEN_BYTES_MAX
 RECORD_BYTES_MAX: Final = 16 * 1024  # of plain text (RFC 8446 section 5.1)
 RECORD_OVERHEAD_BYTES: Final = 22  # its head, its kind, and what authenticates it
+HEAD_BYTES: Final = 5
+SEALED_BYTES_MAX: Final = RECORD_BYTES_MAX + 256  # without the head (RFC 8446 section 5.2)
 BINDING_LABEL: Final = b"EXPORTER-Channel-Binding"  # RFC 9266
 BINDING_BYTES: Final = 32
 CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
 
 _ALPN: Final = ALPN.encode()
+_LENGTH: Final = struct.Struct(">H")
 _PIECE_BYTES: Final = 64 * 1024
 # SSL_MODE_ENABLE_PARTIAL_WRITE of OpenSSL's ssl.h, which pyOpenSSL sets and has no name for: with
 # it each write is one record. A memory buffer takes all that is written.
@@ -71,6 +75,33 @@ def make_context(secret_key: SecretKey, instance: int) -> SSL.Context:
     return context
 
 
+class RecordCounter:
+    """Counts the records of a session that have come in whole (RFC 8446 section 5.1)."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0  # of the record that is coming in, behind its head
+
+    def receive_data(self, data: bytes) -> int:
+        """Take in the next bytes; return how many records they complete.
+
+        One that is longer than it may be counts at once: who reads it is told so.
+        """
+        if self._head:
+            data, self._head = self._head + data, b""
+        at, end = self._left, len(data)
+        count = 1 if 0 < at <= end else 0
+        while end - at >= HEAD_BYTES:
+            (length,) = _LENGTH.unpack_from(data, at + HEAD_BYTES - _LENGTH.size)
+            at += HEAD_BYTES + length
+            if at <= end or length > SEALED_BYTES_MAX:
+                count += 1
+        if at < end:
+            self._head = data[at:]
+        self._left = max(at - end, 0)
+        return count
+
+
 class TlsSession:
     """The state machine of this module's docstring.
 
@@ -81,6 +112,8 @@ class TlsSession:
 
     def __init__(self, context: SSL.Context, *, is_initiator: bool) -> None:
         self._ssl = SSL.Connection(context, None)
+        self._records = RecordCounter()
+        self._is_fresh = True
         self._is_done = False
         self._handshake_bytes = 0
         if is_initiator:
@@ -103,6 +136,7 @@ class TlsSession:
             RemoteError: It is no handshake, or one that proves nothing.
         """
         self._handshake_bytes += len(data)
+        self._records.receive_data(data)
         if self._handshake_bytes > HANDSHAKE_BYTES_MAX:
             raise RemoteError("more than a handshake, before it was done")
         try:
@@ -132,25 +166,34 @@ class TlsSession:
         """
         pieces: list[bytes] = []
         receive = self._ssl.recv
+        # A read gives one record at most, and to find out that there is no more costs as much.
+        record_count = self._records.receive_data(data)
+        if self._is_fresh:
+            self._is_fresh = False
+            record_count = HANDSHAKE_BYTES_MAX  # what came with the handshake is not known
         try:
             if data:
                 self._ssl.bio_write(data)
-            while True:
-                pieces.append(receive(RECORD_BYTES_MAX))
+            for _ in range(record_count):
+                pieces.append(receive(RECORD_BYTES_MAX))  # noqa: PERF401  # up to an error
+            return pieces
         except (SSL.WantReadError, SSL.ZeroReturnError):
             return pieces
         except SSL.Error as exc:
             raise RemoteError(f"broken TLS: {_explain(exc)}") from exc
 
-    def encrypt(self, pieces: Iterable[bytes | memoryview]) -> bytes:
+    def encrypt(self, pieces: Sequence[bytes | memoryview]) -> bytes:
         """Return what the peer can decrypt; only after the handshake.
 
         Raises:
             RemoteError: The session has failed before.
         """
         sealed_bytes_max = 0
+        if sum(map(len, pieces)) <= _COPIED_BYTES_MAX:
+            joined = b"".join(pieces)
+            pieces = [joined] if joined else []
         try:
-            for piece in _in_few(pieces):
+            for piece in _in_few(pieces) if len(pieces) > 1 else pieces:
                 sent = self._ssl.send(piece)
                 sealed_bytes_max += sent + (sent // RECORD_BYTES_MAX + 1) * RECORD_OVERHEAD_BYTES
         except SSL.Error as exc:

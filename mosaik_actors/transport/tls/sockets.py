@@ -35,7 +35,7 @@ _TCP_SYNCNT: Final = getattr(socket, "TCP_SYNCNT", None)
 
 
 MakeTlsPort = Callable[
-    [Callable[[], None], Callable[[], None], Callable[[StreamPort], None]], StreamPort
+    [Callable[[float], None], Callable[[], None], Callable[[StreamPort], None]], StreamPort
 ]
 """Takes what is called with data, with room, and with the end (`StreamPort`)."""
 
@@ -106,7 +106,7 @@ class TlsSockets:
         session = TlsSession(self._context, is_initiator=is_initiator)
 
         def make_port(
-            on_data: Callable[[], None],
+            on_data: Callable[[float], None],
             on_room: Callable[[], None],
             on_closed: Callable[[StreamPort], None],
         ) -> StreamPort:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mosaik_actors import Network, RelayConfig, SecretKey, TransportConfig
+from mosaik_actors import EdDsaSigningKey, Jwt, Network, RelayConfig, SecretKey, TransportConfig
 from mosaik_actors.actors.rendezvous import check_user_folder
 from mosaik_actors.cli import joining
 from mosaik_actors.cli.doctor import finding, machine, network, network_probes
@@ -30,8 +30,15 @@ from mosaik_actors.cli.doctor.machine_probes import (
     measure_storage,
     read_packages,
 )
-from mosaik_actors.cli.doctor.network import ClockReading, DhtReached, Met, Observed, RelayReached
-from mosaik_actors.cli.doctor.network_probes import check_network, check_reach
+from mosaik_actors.cli.doctor.network import (
+    ClockReading,
+    DhtReached,
+    GatewayAsked,
+    Met,
+    Observed,
+    RelayReached,
+)
+from mosaik_actors.cli.doctor.network_probes import ask_gateway, check_network, check_reach
 from mosaik_actors.cli.main import main
 from mosaik_actors.discovery.entry import EntryVersion, PeerEntry
 from mosaik_actors.discovery.info import PeerInfo
@@ -39,6 +46,7 @@ from mosaik_actors.discovery.view import CatalogSnapshot
 from mosaik_actors.environment import Machine
 from mosaik_actors.handles.relaying import start_relay
 from mosaik_actors.testing.local_dht import LocalDht
+from tests.unit.transport.mapping.gateways import OUTSIDE, Gateway, serving
 from tests.waiting import until
 
 SKIP, OK, WARN, FAIL = Judgement.SKIP, Judgement.OK, Judgement.WARN, Judgement.FAIL
@@ -56,6 +64,10 @@ def packages(**versions: str | None) -> list[Package]:
     given = {"msgpack": "1.1", "zeroconf": "1", "dnspython": "2.7", "qh3": "2.1"} | versions
     extras = {"zeroconf": "mdns", "dnspython": "dht", "qh3": "quic-native"}
     return [Package(name, extras.get(name, ""), version) for name, version in given.items()]
+
+
+def lost(relay: str, carrier: str) -> RelayReached:
+    return RelayReached(relay, carrier, error="timeout")
 
 
 def reading(ahead_s: float, error_s: float = 0.25, peer: str = "p") -> ClockReading:
@@ -117,13 +129,42 @@ JUDGED: list[tuple[Finding, Judgement, str]] = [
     (network.judge_peers(Met({}, 3, 2, {})), FAIL, "though 2 were named"),
     (network.judge_peers(Met({}, 3, 0, {"future": 4})), FAIL, "future 4"),
     (network.judge_relays([]), SKIP, "--relay"),
-    (network.judge_relays([RelayReached("r", 0.02, "quic")]), OK, "over quic, the nearest in 20.0"),
-    (network.judge_relays([RelayReached("r", 0.31, "quic")]), WARN, "nearer"),
-    (network.judge_relays([RelayReached("r", error="timeout")]), FAIL, "r: timeout"),
     (
-        network.judge_relays([RelayReached("r", error="timeout"), RelayReached("s", 0.1, "quic")]),
+        network.judge_relays([RelayReached("r", "quic", 0.02), RelayReached("r", "tcp", 0.03)]),
+        OK,
+        "1 reached over UDP and TLS over TCP, the nearest in 20.0",
+    ),
+    (
+        network.judge_relays([RelayReached("r", "tcp", 0.02, wants_ticket=True)]),
+        OK,
+        "over TLS over TCP, with a ticket only, the nearest",
+    ),
+    (network.judge_relays([RelayReached("r", "quic", 0.31)]), WARN, "nearer"),
+    (
+        network.judge_relays([lost("r", "quic"), lost("r", "tcp")]),
+        FAIL,
+        "r: over UDP: timeout, over TLS over TCP: timeout",
+    ),
+    (network.judge_relays([lost("r", "quic"), lost("r", "tcp")]), FAIL, "at port 443"),
+    (
+        network.judge_relays([lost("r", "quic"), RelayReached("r", "tcp", 0.1)]),
         WARN,
-        "r: timeout",
+        "r is reached over TLS over TCP alone; over UDP: timeout",
+    ),
+    (
+        network.judge_relays([lost("r", "quic"), RelayReached("r", "tcp", 0.1)]),
+        WARN,
+        "for direct paths past it let UDP",
+    ),
+    (
+        network.judge_relays([lost("r", "tcp"), RelayReached("r", "quic", 0.1)]),
+        WARN,
+        "that blocks UDP needs TCP",
+    ),
+    (
+        network.judge_relays([lost("r", "tcp"), RelayReached("s", "tcp", 0.1)]),
+        WARN,
+        "r: over TLS over TCP: timeout",
     ),
     (network.judge_clocks([], 10), SKIP, "no peer"),
     (network.judge_clocks([reading(0.3)], 10), OK, "0.300 s ahead"),
@@ -146,6 +187,10 @@ JUDGED: list[tuple[Finding, Judgement, str]] = [
         WARN,
         "1 of 2 do not answer: q: no answer",
     ),
+    (network.judge_mapping(None), SKIP, "--port-mapping"),
+    (network.judge_mapping(GatewayAsked(AT, "PCP", "", 1)), OK, "198.51.100.9:4433 by PCP"),
+    (network.judge_mapping(GatewayAsked(None, "", "r refuses: so", 1)), WARN, "r refuses: so"),
+    (network.judge_mapping(GatewayAsked(None, "", "", 25)), WARN, "no answer within 25 s"),
     (network.judge_nat([NEAR], []), SKIP, "nobody told"),
     (network.judge_nat([NEAR], [Observed("r", NEAR)]), OK, "none"),
     (network.judge_nat([NEAR], [Observed("r", AT)]), OK, "a second observer"),
@@ -310,6 +355,25 @@ async def test_a_peer_that_udp_does_not_reach_is_told(monkeypatch: pytest.Monkey
     assert network.judge_paths([path]).verdict is WARN
 
 
+@pytest.mark.parametrize(
+    ("gateway", "external", "error"),
+    [
+        (Gateway(), OUTSIDE, ""),
+        (Gateway(result=2), None, "not authorized"),
+        (Gateway(outside="10.0.0.1"), None, "behind another NAT"),
+    ],
+    ids=["maps", "refuses", "private"],
+)
+async def test_the_gateway_is_asked_for_a_port_and_given_it_back(
+    gateway: Gateway, external: str | None, error: str
+) -> None:
+    async with serving(gateway) as config:
+        asked = await ask_gateway(config, 10.0)
+        await until(lambda: not gateway.mapped)
+    assert (asked.external and asked.external[0]) == external
+    assert error in asked.error
+
+
 async def test_a_node_that_cannot_start_is_a_failed_check() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -320,15 +384,21 @@ async def test_a_node_that_cannot_start_is_a_failed_check() -> None:
 
 
 async def test_relays_the_dht_and_the_resolver_are_asked() -> None:
+    issuer = EdDsaSigningKey.generate()
     server = await start_relay(
-        Machine(), SecretKey.from_seed("relay"), [("127.0.0.1", 0)], secrets=[SECRET]
+        Machine(),
+        SecretKey.from_seed("relay"),
+        [("127.0.0.1", 0)],
+        secrets=[SECRET],
+        require_ticket=Jwt(issuer.verifying_key),
     )
     try:
         async with LocalDht(2) as dht:
             relays = RelayConfig(relays=(server.addr,), secret=SECRET)
             found = await check_reach(relays, there := dht.config, ["localhost"], 10.0)
         assert [one.verdict for one in found] == [OK, OK, OK], found
-        assert "over quic" in found[1].found
+        text = "over TLS over TCP and UDP, with a ticket only, the nearest in"
+        assert text in found[1].found
         # Without the secret, and in a DHT where nobody is left.
         async with asyncio.timeout(20):
             refused = await check_reach(RelayConfig(relays=(server.addr,)), there, [], 0.3)

@@ -1,11 +1,20 @@
 """``mosaik-actors ticket``: from making one to refusing one."""
 
+import argparse
 import io
 from pathlib import Path
 
 import pytest
 
-from mosaik_actors import EdDsaSigningKey, SecretKey
+from mosaik_actors import (
+    ConfigError,
+    EdDsaSigningKey,
+    InvalidTicket,
+    JwtTicketBuilder,
+    PeerId,
+    SecretKey,
+)
+from mosaik_actors.cli import relay
 from mosaik_actors.cli.main import main
 
 PEER = str(SecretKey.from_seed("mine").peer_id)
@@ -20,6 +29,42 @@ def keys(tmp_path: Path) -> tuple[str, str]:
     public = private._signing_key.public_key().public_bytes_raw().hex()
     (tmp_path / "public").write_text(public + "\n")
     return str(tmp_path / "private"), str(tmp_path / "public")
+
+
+def relay_options(*options: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    relay.add_ticket_options(parser)
+    return parser.parse_args(options)
+
+
+def test_a_relay_requires_the_tokens_that_its_options_describe(keys: tuple[str, str]) -> None:
+    private, public = keys
+    assert relay.required_ticket(relay_options()) == ()
+    options = ("--ticket-key", public, "--ticket-alg", "EdDSA", "--ticket-issuer", "acme")
+    [validator] = relay.required_ticket(relay_options(*options, "--ticket-claim", "level=3"))
+    key, peer = EdDsaSigningKey(Path(private).read_text()), PeerId(PEER)
+    good, poor = [
+        JwtTicketBuilder(key, issuer="acme", expires_in=60, claims={"level": level}).build(peer)
+        for level in (3, 2)
+    ]
+    assert not validator.validate(good.data, peer).is_never
+    with pytest.raises(InvalidTicket, match="level"):
+        validator.validate(poor.data, peer)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--ticket-key", "x"], "--ticket-alg is missing"),
+        (["--ticket-alg", "EdDSA"], "--ticket-key is missing"),
+        (["--ticket-issuer", "acme"], "--ticket-key is missing"),
+        (["--ticket-claim", "level=3"], "--ticket-key is missing"),
+    ],
+)
+def test_half_a_requirement_of_a_relay_is_none(options: list[str], text: str) -> None:
+    """An operator who meant to close a relay must not have it open."""
+    with pytest.raises(ConfigError, match=text):
+        relay.required_ticket(relay_options(*options))
 
 
 def test_a_ticket_is_made_inspected_and_verified(

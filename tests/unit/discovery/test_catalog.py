@@ -432,13 +432,47 @@ def test_the_invariants_hold_in_any_history(history: list[tuple[str, str, int, i
         newest = {k: v for k, v in newest.items() if k in core.store}
 
 
-def test_deadlines_do_not_pile_up_when_peers_come_and_go() -> None:
+def test_nothing_is_due_when_peers_have_come_and_gone() -> None:
     core = catalog()
     for n in range(200):
         core.receive_entry(signed("a", update=NOW + n), now=NOW + n)
         core.remove(peer("a"))
-    assert len(core.store._deadlines) <= 2
+    assert core.get_timer() is None
     assert key("a").peer_id not in core.snapshot()
+
+
+def test_the_silent_are_given_up_the_earliest_first_and_each_at_its_time() -> None:
+    core = catalog()
+    for name, update in (("a", 5), ("b", 1), ("c", 3), ("d", 200)):
+        core.receive_entry(signed(name, update=NOW + update), now=NOW + update)
+    core.receive_entry(signed("b", update=NOW + 2), now=NOW + 200)
+    core.receive_entry(signed("e", update=NOW + 209), now=NOW + 200)  # a clock that is ahead
+    drain(core)
+    core.handle_timer(now=NOW + 305)
+    gone = [event.peer_id for event in drain(core)]
+    assert gone == [peer("b"), peer("c"), peer("a")]
+    # Being ahead prolongs nothing.
+    assert core.get_timer() == NOW + 500
+    core.handle_timer(now=NOW + 500)
+    assert set(core.snapshot()) == set()
+
+
+def test_an_entry_becomes_what_users_see_when_somebody_looks_at_it() -> None:
+    core = catalog()
+    core.receive_entry(signed("a", tags=(UniqueId("one"),)), now=NOW)
+    [discovered] = drain(core)
+    assert isinstance(discovered, PeerDiscovered)
+    snapshot = core.snapshot()
+    info = snapshot[peer("a")]
+    assert info == discovered.peer
+    assert info is snapshot[peer("a")] is core.snapshot()[peer("a")]
+    assert "one" in info.tags
+    # What comes later changes nothing in it, nor does looking later.
+    core.receive_entry(signed("a", update=NOW + 1), now=NOW + 1)
+    core.receive_entry(signed("b"), now=NOW + 1)
+    assert snapshot[peer("a")] is info
+    assert list(snapshot) == [peer("a")]
+    assert core.snapshot()[peer("a")].version > info.version
 
 
 def test_a_departure_removes_an_inserted_peer_too() -> None:

@@ -238,7 +238,7 @@ def test_all_meet_through_one_and_keep_few_links(seed: int) -> None:
 
 
 def test_a_tag_reaches_everyone_within_a_few_hops() -> None:
-    world = start(1)
+    world = start(2)
     world.run_until(world.is_converged, limit_s=5.0)
     world.run_until(lambda: world.now > 40.0, limit_s=42.0)
     origin = world.living()[7]
@@ -464,7 +464,7 @@ def with_neighbours(*names: str) -> Gossip:
 
 def test_a_process_that_stood_still_tests_its_neighbours_at_once() -> None:
     gossip = with_neighbours("a", "b")
-    gossip.receive_pause(now=100.0)
+    assert gossip.receive_late(6.0, now=100.0)
     assert next(iter(gossip.next_event, None)) == VerifyNeighbours((peer("a"), peer("b")))
 
 

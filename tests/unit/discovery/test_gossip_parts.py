@@ -11,7 +11,8 @@ from mosaik_actors.discovery.gossip.announcements import SendFrames
 from mosaik_actors.discovery.gossip.asked_syncs import AskedSyncs
 from mosaik_actors.discovery.gossip.edges import Offer
 from mosaik_actors.discovery.gossip.exchange import Exchange
-from mosaik_actors.discovery.gossip.gossip import Gossip
+from mosaik_actors.discovery.gossip.gossip import Gossip, VerifyNeighbours
+from mosaik_actors.discovery.gossip.lateness import Lateness
 from mosaik_actors.discovery.gossip.link_roles import LinkRole, LinkRoles
 from mosaik_actors.discovery.wire import Announce, Contact, LinkPurpose, decode_frame
 from mosaik_actors.transport.close import CloseCode, CloseReason
@@ -110,3 +111,33 @@ def test_links_are_judged_by_what_they_are_for() -> None:
     claimed = judge(LinkPurpose("join", contact=Contact.of(addr("b"))))
     assert isinstance(claimed, CloseReason)
     assert claimed.code == CloseCode.PROTOCOL_VIOLATION
+
+
+def test_late_once_stood_still_and_late_again_has_too_much_to_do() -> None:
+    lateness = Lateness()
+    assert not lateness.receive(0.001, now=1.0)
+    # Stopped for six seconds: the others have waited for it, and it need not for them.
+    assert lateness.receive(6.0, now=10.0)
+    assert lateness.allowance_s(now=10.0) == 0.0
+    # Late again, and again: it gives others the more time, and has not stood still.
+    assert not lateness.receive(3.0, now=13.0)
+    assert lateness.allowance_s(now=13.0) == 12.0
+    assert not lateness.receive(2.0, now=15.0)
+    assert lateness.allowance_s(now=15.0) > 8.0
+    # It keeps up again, and forgets it by and by.
+    assert not lateness.receive(0.0, now=20.0)
+    assert lateness.allowance_s(now=23.0) == 3.0
+    assert lateness.allowance_s(now=100.0) == 0.0
+
+
+def test_a_node_that_cannot_keep_up_takes_no_neighbour_for_silent_so_soon() -> None:
+    _, gossip, _ = made()
+    gossip.receive_offer(peer("a"), "neighbour", None, urgent=False, now=0.0)
+    gossip.receive_heard({peer("a"): 0.0}, now=6.0)
+    assert gossip.next_event() == VerifyNeighbours((peer("a"),))
+    for _ in range(2):
+        gossip.receive_late(1.0, now=6.0)
+    gossip.receive_heard({peer("a"): 0.0}, now=6.0)
+    assert gossip.next_event() is None
+    gossip.receive_heard({peer("a"): 0.0}, now=9.5)
+    assert gossip.next_event() == VerifyNeighbours((peer("a"),))

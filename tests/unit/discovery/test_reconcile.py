@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, SignedPeerEntry, encode_entry
-from mosaik_actors.discovery.reconcile import Reconciler, SyncState, bucket_of, choose_bits
+from mosaik_actors.discovery.reconcile import (
+    Reconciler,
+    SyncState,
+    choose_bits,
+    sort_entries,
+    split_entries,
+)
 from mosaik_actors.discovery.wire import (
     BUCKET_COUNT_MAX,
     FRAME_BYTES_MAX,
@@ -251,6 +257,17 @@ def test_any_frames_are_taken_or_refused_as_the_peers_fault(
 def test_a_bucket_holds_few_peers_and_their_number_is_bounded(entry_count: int) -> None:
     bits = choose_bits(entry_count)
     assert 1 << bits <= BUCKET_COUNT_MAX
-    assert bucket_of(PeerId(b"\xff" * 32), bits) == (1 << bits) - 1
     if entry_count < BUCKET_COUNT_MAX * 8:
         assert entry_count <= (1 << bits) * 16
+
+
+@given(st.sets(st.integers(0, 400), max_size=60), st.integers(0, 9))
+def test_a_bucket_is_the_peers_whose_ids_begin_with_the_same_bits(
+    numbers: set[int], bits: int
+) -> None:
+    entries = made_up_catalog(dict.fromkeys(numbers, 1))
+    buckets = split_entries(sort_entries(entries), bits)
+    assert len(buckets) == 1 << bits
+    for index, bucket in enumerate(buckets):
+        begun = {peer for peer in entries if int.from_bytes(peer) >> (256 - bits) == index}
+        assert [one.peer_id for one in bucket] == sorted(begun)

@@ -461,7 +461,7 @@ class Simulation:
         return False
 
     def _never_begins(self, node: Node, history: bytes) -> bool:
-        prepare_vote = node.bootstrap.prepare_vote
+        prepare_vote = node.bootstrap._promises.prepare_vote
         is_open = (
             prepare_vote is not None
             and prepare_vote.proposal.history == history

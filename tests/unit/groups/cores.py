@@ -150,7 +150,7 @@ class Cores:
         """Let a replica be elected."""
         self.time_out(number)
         self.settle()
-        assert self.rafts[number].is_leader, f"{number} is {self.rafts[number].role}"
+        assert self.rafts[number].is_leader, f"{number} is {self.rafts[number].role.name}"
 
     def beat(self, number: int) -> None:
         """Let the leader send a heartbeat and everybody answer."""
@@ -182,7 +182,7 @@ class Cores:
     # Looking.
 
     def log(self, number: int) -> list[Entry]:
-        return list(self.rafts[number]._replica.log.tail(self.rafts[number].first_index))
+        return list(self.rafts[number].log.tail(self.rafts[number].first_index))
 
     def terms(self, number: int) -> list[int]:
         return [entry.term for entry in self.log(number)]

@@ -22,7 +22,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from mosaik_actors.groups.machine.ledger import CommandsTaken, HistoryClosed, Ledger, MergeFinished
+from mosaik_actors.groups.machine.ledger import Ledger
 from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal, Sessions
 from mosaik_actors.groups.merge.merge import Merge
 from mosaik_actors.groups.merge.view import (
@@ -43,6 +43,8 @@ from mosaik_actors.groups.wire.commands import (
 from mosaik_actors.groups.wire.records import Entry, EntryKind
 from mosaik_actors.groups.wire.status import MERGED_COUNT_MAX, MemberStanding, Status
 from mosaik_actors.groups.wire.system_entries import (
+    CloseInto,
+    FinishMerge,
     SystemEntry,
     decode_system_entry,
     encode_system_entry,
@@ -165,7 +167,7 @@ class Node:
         self.merge = self._make()
 
     def _make(self) -> Merge:
-        return Merge(self.me, self.world.rng, now=self.world.now, config=self.world.config)
+        return Merge(self.world.rng, now=self.world.now, config=self.world.config)
 
     # Life.
 
@@ -224,11 +226,14 @@ class Node:
         """Whether it takes itself for the leader."""
         return self.log is not None and bool(self.leads_term)
 
-    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> Sequence[Entry]:
+    def term_at(self, index: int) -> int | None:
+        raise NotImplementedError("terms are not looked at")
+
+    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> tuple[Entry, ...]:
         if self.log is None or first_index < self.first_index:
             return ()
         last_index = min(self.commit_index, first_index + count_max - 1)
-        return self.log.entries[first_index - 1 : last_index]
+        return tuple(self.log.entries[first_index - 1 : last_index])
 
     def compact(self) -> None:
         if self.log is not None and self.log.may_compact and not self.merge.keeps_log:
@@ -281,17 +286,16 @@ class Node:
                     )
         elif entry.kind is EntryKind.SYSTEM:
             system_entry = decode_system_entry(entry.data)
-            event = self.ledger.apply(system_entry)
-            if isinstance(event, CommandsTaken):
-                for command_batch in event.command_batches:
-                    answers = self.sessions.apply(command_batch, entry.index, self.run)
-                    if any(a.refusal is not Refusal.NONE or a.is_repeated for a in answers):
-                        raise Violation(f"a replayed command was refused: {answers}")
-                    self.answered(command_batch, answers)
-            elif isinstance(event, HistoryClosed):
-                log.closed_into = event.into
+            taken = self.ledger.apply(system_entry)
+            for command_batch in taken or ():
+                answers = self.sessions.apply(command_batch, entry.index, self.run)
+                if any(a.refusal is not Refusal.NONE or a.is_repeated for a in answers):
+                    raise Violation(f"a replayed command was refused: {answers}")
+                self.answered(command_batch, answers)
+            if taken is not None and isinstance(system_entry, CloseInto):
+                log.closed_into = system_entry.history
                 self.world.saw_closed(log)
-            elif isinstance(event, MergeFinished):
+            elif taken is not None and isinstance(system_entry, FinishMerge):
                 self.world.counts["merges seen"] += 1
             return system_entry
         return None
@@ -405,7 +409,7 @@ class Node:
                 is_leader=self.is_leader,
                 has_leader=log is not None and log.leader is not None,
                 voter_count=len(log.members) if log is not None else 0,
-                position_of=lambda: len(self.applied),
+                position=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,
@@ -532,10 +536,8 @@ class World:
                 for command_batch in decode_command_batches(entry.data):
                     reader.sessions.apply(command_batch, entry.index, reader.run)
             elif entry.kind is EntryKind.SYSTEM:
-                event = reader.ledger.apply(decode_system_entry(entry.data))
-                if isinstance(event, CommandsTaken):
-                    for command_batch in event.command_batches:
-                        reader.sessions.apply(command_batch, entry.index, reader.run)
+                for command_batch in reader.ledger.apply(decode_system_entry(entry.data)) or ():
+                    reader.sessions.apply(command_batch, entry.index, reader.run)
         return reader.applied
 
     # The run.

@@ -28,10 +28,10 @@ from mosaik_actors.groups.machine.sync_roles import (
     StateSyncFinished,
     SyncContext,
     SyncMismatch,
-    SyncProgress,
 )
 from mosaik_actors.groups.raft.config import RaftConfig
 from mosaik_actors.groups.raft.raft import Raft
+from mosaik_actors.groups.sync.fetch_plan import FetchPlan
 from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from mosaik_actors.groups.wire.sync import (
     Answer,
@@ -85,6 +85,11 @@ def do_pending_io(raft: Raft) -> list[Entry]:
         if ready.committed:
             raft.applied(ready.committed[-1].index)
     return applied
+
+
+def strike_count(plan: FetchPlan) -> int:
+    """Return how many answers of those who are there were wrong."""
+    return sum(source.strike_count for source in plan._sources.values())
 
 
 @dataclass
@@ -158,7 +163,6 @@ class World:
         self.snapshots: list[SnapshotMetadata] = []
         self.is_installing = False
         self.ended: StateSyncFinished | StateSyncFailed | None = None
-        self.progress: list[SyncProgress] = []
         self.mismatches: list[SyncMismatch] = []
         self.after_step: Callable[[], None] | None = None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -281,8 +285,6 @@ class World:
                     self._begin_install(
                         lambda metadata=metadata, whole=whole: self._restore(metadata, whole)  # type: ignore[misc]
                     )
-                case SyncProgress():
-                    self.progress.append(event)
                 case SyncMismatch():
                     self.mismatches.append(event)
                 case _:
@@ -298,6 +300,8 @@ class World:
             return
         # A fetch counts by itself: when a snapshot is given up, so is what it asked for.
         request = decode_request(data)
+        if isinstance(request, WantSnapshot):
+            self.outstanding.clear()
         fetch = (number, getattr(request, "request_id", type(request).__name__.encode()))
         sent_s = self.outstanding.get(fetch)
         assert sent_s is None or self.now - sent_s >= self.sync.fetch_timeout - 1e-6, (

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from thespian.actors import Actor, ActorExitRequest
 
-from mosaik_actors import MosaikActor
+from mosaik_actors import Jwt, MosaikActor, SecretKey
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.launch.node import Launch
 from mosaik_actors.launch.sources import SettingsSource, load
@@ -91,6 +91,13 @@ count = 3
     assert [actor.count for actor, _ in make(text, tmp_path, process="b").actors] == [3]
     with pytest.raises(ConfigError, match="there is no process 'c'; there are: a, b"):
         make(text, tmp_path, process="c")
+
+
+def test_a_node_shows_relays_the_tickets_of_the_classes_that_are_named(tmp_path: Path) -> None:
+    relay = f'relay = ["{SecretKey.from_seed("relay").peer_id}@192.0.2.1:4434"]'
+    launch = make(f'{relay}\nrelay_tickets = ["mosaik.ticket.jwt"]', tmp_path)
+    assert launch.net._settings.relay is not None
+    assert launch.net._settings.relay.tickets == (Jwt.class_id,)
 
 
 def test_nodes_beyond_the_first_have_keys_of_their_own(tmp_path: Path) -> None:

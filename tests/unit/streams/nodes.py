@@ -14,7 +14,7 @@ from mosaik_actors.handles.required_tickets import TicketChecks
 from mosaik_actors.handles.streams import Streams
 from mosaik_actors.ids import PeerId, SecretKey
 from mosaik_actors.node import Node
-from mosaik_actors.starting import start_node
+from mosaik_actors.node_parts import start_node
 from mosaik_actors.streams.config import Backoff, StreamsConfig
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.config import TransportConfig

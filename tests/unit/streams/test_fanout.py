@@ -113,9 +113,9 @@ def test_the_slowest_subscriber_decides_how_much_room_there_is() -> None:
 
 def test_a_frame_holds_half_the_smallest_window_at_most() -> None:
     core = fan_out()
-    assert core.frame_items_max() == 5
+    assert core.frame_items_max == 5
     core.subscribe("a", window_items=3, window_bytes=KB)
-    assert core.frame_items_max() == 2
+    assert core.frame_items_max == 2
 
 
 @pytest.mark.parametrize("sequence", [3, 100, -1])
@@ -353,7 +353,7 @@ def test_every_subscriber_gets_everything_once_in_order_and_nothing_stalls(
 
     def publish() -> None:
         items, byte_room = core.room()
-        count = min(items, core.frame_items_max(), total - core.next_sequence)
+        count = min(items, core.frame_items_max, total - core.next_sequence)
         if count > 0 and byte_room > 0:
             core.publish([Batch(rng.randint(1, count), bytes(rng.randint(0, 500)))])
 
@@ -430,7 +430,7 @@ def test_each_filter_group_is_a_stream_of_its_own_while_subscribers_come_and_go(
         room = core.room()
         if not min(room) or not sessions:
             return
-        count = min(rng.randint(1, 5), room[0], core.frame_items_max())
+        count = min(rng.randint(1, 5), room[0], core.frame_items_max)
         values = list(range(value, value + count))
         value += count
         for filter_group in dict.fromkeys(map(filter_group_of, sessions)):

@@ -61,7 +61,7 @@ def play(core: FanOut, seconds: float, offered: int) -> dict[str, list[float]]:
     left: dict[str, list[float]] = {key: [] for key in core.subscriptions}
     now = 0.0
     while now < seconds and offered:
-        count = min(core.room()[0], core.frame_items_max(), offered)
+        count = min(core.room()[0], core.frame_items_max, offered)
         if count:
             offered -= count
             core.publish([batch(count)], now=now)
@@ -119,7 +119,7 @@ def test_bytes_are_limited_too() -> None:
             now = core.get_timer() or now
             core.handle_timer(now=now)
     assert sent == pytest.approx(100_000, rel=0.05)
-    assert core.frame_bytes_max(1 << 18) == 10_000 * BURST_S
+    assert core.frame_bytes_max == 10_000 * BURST_S
 
 
 def test_one_that_takes_nothing_is_too_slow_in_spite_of_a_rate() -> None:

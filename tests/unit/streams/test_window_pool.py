@@ -58,7 +58,7 @@ class Line:
             return
         count = min(count, self.core.room()[0])
         while count > 0:
-            part = min(count, self.core.frame_items_max())
+            part = min(count, self.core.frame_items_max)
             self.core.publish([Batch(part, bytes(size))])
             count -= part
         self.pump()
@@ -304,7 +304,7 @@ def test_a_smaller_window_waits_for_the_frames_that_were_cut_for_the_larger_one(
         pass
     core.change_window("c", Window(16, MB))
     assert core.next_event() is None  # one frame of 32 waits
-    assert core.frame_items_max() == 8
+    assert core.frame_items_max == 8
     core.receive_ack("c", 32)
     frames, changed = core.next_event(), core.next_event()
     assert isinstance(frames, FramesReady)

@@ -25,7 +25,7 @@ from mosaik_actors import (
 from mosaik_actors.clock import validating_at
 from mosaik_actors.tickets.counts import REASONS
 from mosaik_actors.tickets.requirement import TicketRequirement, as_validators
-from mosaik_actors.tickets.table import GONE_MAX, Shown, TicketJob, TicketTable, do_jobs
+from mosaik_actors.tickets.table import DUE_MIN, GONE_MAX, Shown, TicketJob, TicketTable, do_jobs
 from mosaik_actors.tickets.validator import ExpiredTicket, ValidatorFailed, find_valid
 from mosaik_actors.tickets.wire import ShownTickets, decode_shown, encode_shown
 
@@ -228,6 +228,20 @@ def test_who_shows_others_again_and_again_has_few_waiting() -> None:
         node.show(A, *(str(1000 + start + number) for number in range(32)))
     node.answer()
     assert node.until.asked == [b"%d" % number for number in range(4192, 4200)]
+
+
+def test_whoever_is_gone_leaves_nothing_behind() -> None:
+    """Not even the timers of its tickets, however often it comes and goes."""
+    node = Node()
+    for _ in range(3 * DUE_MIN):
+        node.show(A, "900")
+        node.answer()
+        assert node.why_not() is None
+        node.table.receive_end(A)
+        node.table.receive_end(A)
+        assert node.why_not() is not None
+    assert len(node.table._due) <= 2 * DUE_MIN
+    assert node.table.get_timer() is None
 
 
 def test_a_validators_odd_moments_do_no_harm() -> None:

@@ -12,12 +12,14 @@ from random import Random
 import pytest
 
 from mosaik_actors.clock import LoopClock
-from mosaik_actors.ids import SecretKey
+from mosaik_actors.ids import PeerId, SecretKey
+from mosaik_actors.testing import TIME_FACTOR
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
 from mosaik_actors.transport.byte_streams.connection import StreamConnection
 from mosaik_actors.transport.byte_streams.port import StreamPort
 from mosaik_actors.transport.close import SHUTDOWN, CloseCode
 from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.connection.connection import ConnectionState
 from mosaik_actors.transport.endpoint import QuicEndpoint, attempt, routes
 from mosaik_actors.transport.interface import LinkRefused
 from mosaik_actors.transport.tls.session import TlsSession, make_context
@@ -418,11 +420,47 @@ async def test_connection_from_an_address_that_is_gone_ends(
     a, b = await node("a", TCP_ONLY), await node("b", TCP_ONLY)
     here, _ = await linked(a, b)
     # A loopback address stays, whatever interfaces there are.
-    a._connections.receive_move({"192.0.2.7"})
+    a._moves.receive_move({"192.0.2.7"}, nowhere)
     with monkeypatch.context() as patch:
         patch.setattr(StreamPort, "local_host", "192.0.2.1")
-        a._connections.receive_move({"192.0.2.1"})
+        a._moves.receive_move({"192.0.2.1"}, nowhere)
         assert here.closed == []
-        a._connections.receive_move({"192.0.2.7"})
+        a._moves.receive_move({"192.0.2.7"}, nowhere)
     assert "address no longer" in (await here.until_closed()).reason.text
     assert (await a.open_link(b.addr, "p")).is_open
+
+
+@pytest.mark.parametrize("who", ["dialler", "dialled"])
+async def test_both_sides_connect_anew_at_once_when_one_has_moved(
+    node: Node, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """The one that has not moved could not know before its idle timeout, of 30 seconds."""
+    a, b = await node("a", TCP_ONLY), await node("b", TCP_ONLY)
+    servers = {a: Server(a, "p"), b: Server(b, "p")}
+    here = Inbox(await a.open_link(b.addr, "p"))
+    there = await servers[b].inbox()
+    mover, other = (a, b) if who == "dialler" else (b, a)
+    [old] = [one for one in mover._connections if isinstance(one, StreamConnection)]
+    # Nothing leaves from the address that is gone, not even the end of the connection.
+    silent = socket.socketpair()
+    old_socket, old.port._socket = old.port._socket, silent[0]
+    asyncio.get_running_loop().remove_reader(old_socket)
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamPort, "local_host", "192.0.2.1")
+        mover._moves.receive_move({"192.0.2.7"}, {other.peer_id: other.addr}.get)
+    began_at = asyncio.get_running_loop().time()
+    theirs, ours = (there, here) if who == "dialler" else (here, there)
+    assert "address no longer" in (await ours.until_closed()).reason.text
+    assert "has moved" in (await theirs.until_closed()).reason.text
+    assert asyncio.get_running_loop().time() - began_at < 1.0 * TIME_FACTOR
+    assert mover.connected_peers() == [other.peer_id]
+    [current] = other._connections.peers.connections(mover.peer_id)
+    assert (await other.open_link(PeerAddr(mover.peer_id), "p")).is_open
+    assert current.state is ConnectionState.READY
+    for one in (old_socket, silent[1]):
+        one.close()
+
+
+def nowhere(_peer: PeerId) -> PeerAddr | None:
+    """Nobody has said where any peer is."""
+    return None

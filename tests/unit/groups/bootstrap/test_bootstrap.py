@@ -311,7 +311,7 @@ def test_nothing_is_said_before_the_prepare_vote_is_saved() -> None:
     club.settle()
     assert len(club.said(3, Prepared)) == 1
     # Now 1 has all prepare votes but its own, and that is not saved.
-    assert club.members[1].prepare_vote is not None
+    assert club.members[1]._promises.prepare_vote is not None
     assert club.said(1, Complete) == club.of(1, Founded) == []
     club.save(1)
     club.settle()
@@ -467,7 +467,7 @@ def test_proposer_that_gave_up_and_is_asked_says_so() -> None:
     club.meet()
     club.wait(1.2)
     assert Dead(proposal.history) in club.said(1, Dead)
-    assert club.members[2].prepare_vote != PrepareVote(proposal)
+    assert club.members[2]._promises.prepare_vote != PrepareVote(proposal)
 
 
 # Promises.
@@ -577,7 +577,7 @@ def test_member_in_memory_that_comes_back_promises_for_its_former_life() -> None
     club.wait(2.0)
     assert Promised(proposal.history) in club.said(2, Promised)
     # One promise of three: 3 is still prepared.
-    assert club.members[3].prepare_vote == PrepareVote(proposal)
+    assert club.members[3]._promises.prepare_vote == PrepareVote(proposal)
 
 
 def test_proposer_that_forgot_is_not_waited_for_long() -> None:
@@ -624,7 +624,7 @@ def test_prepared_member_that_meets_a_history_is_welcomed_into_it() -> None:
     assert Status(club.standing(3)) == SEEKING
     club.members[3].joined(ALIVE, now=club.now)
     club.settle()
-    assert club.members[3].prepare_vote is None
+    assert club.members[3]._promises.prepare_vote is None
     assert club.members[3].get_timer() is None
     club.give(2, 3, AskOutcome(proposal))
     club.collect(3)

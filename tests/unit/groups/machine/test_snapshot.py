@@ -51,7 +51,7 @@ def test_header_survives_in_one_part() -> None:
     assert len(parts) == 1
     found = read(parts)
     assert (found.index, found.position, found.has_machine) == (9, 7, True)
-    assert (found.history, found.ledger.merging_histories) == (HISTORY, (MERGING_HISTORY,))
+    assert (found.ledger.history, found.ledger.merging_histories) == (HISTORY, (MERGING_HISTORY,))
     assert found.to_parts() == parts
 
 

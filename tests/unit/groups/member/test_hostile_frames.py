@@ -228,10 +228,10 @@ class Hostile:
     def bootstrap_frame(self) -> bytes:
         own = self.victim.member._following.bootstrap
         proposal = self.proposal()
-        if own.prepare_vote is not None and self.pick(True, False):
-            proposal = own.prepare_vote.proposal
-        elif own._proposing.proposal is not None and self.pick(True, False):
-            proposal = own._proposing.proposal
+        if own._promises.prepare_vote is not None and self.pick(True, False):
+            proposal = own._promises.prepare_vote.proposal
+        elif own._proposal is not None and self.pick(True, False):
+            proposal = own._proposal
         history = proposal.history
         message = self.pick(
             bootstrap.Seek(self.rng.randbytes(bootstrap.INCARNATION_BYTES), self.pick(True, False)),
@@ -318,4 +318,4 @@ def test_member_bears_whatever_a_bonded_peer_says(seed: int) -> None:
     for node in world.nodes:
         if node.member.history is not None:
             assert node.member.history.raft.last_index < 2000
-            assert node.member.history.raft.log_bytes < 1 << 20
+            assert node.member.history.raft.log.size_bytes < 1 << 20

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.groups.machine.ledger import CommandsTaken, Ledger
+from mosaik_actors.groups.machine.ledger import Ledger
 from mosaik_actors.groups.machine.sessions import Sessions
 from mosaik_actors.groups.merge.merge import Merge
 from mosaik_actors.groups.merge.view import (
@@ -88,7 +88,7 @@ class Member:
         self.events: list[MergeEvent] = []
         self.proposed: list[SystemEntry] = []
         self.mail: list[tuple[PeerId, MergeMessage]] = []
-        self.merge = Merge(self.me, Random(number), now=self.now, config=CONFIG)
+        self.merge = Merge(Random(number), now=self.now, config=CONFIG)
         for sequence in range(1, commands + 1):
             self.run(sequence)
         self.pump()
@@ -99,8 +99,12 @@ class Member:
     def commit_index(self) -> int:
         return len(self.log)
 
-    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> Sequence[Entry]:
-        return self.log[first_index - 1 :][:count_max] if first_index >= self.first_index else ()
+    def term_at(self, index: int) -> int | None:
+        raise NotImplementedError("terms are not looked at")
+
+    def entries(self, first_index: int, *, count_max: int, bytes_max: int) -> tuple[Entry, ...]:
+        known = self.log[first_index - 1 :][:count_max]
+        return tuple(known) if first_index >= self.first_index else ()
 
     def run(self, sequence: int, payload: bytes | None = None) -> None:
         """Commit a command of this member's client."""
@@ -114,8 +118,7 @@ class Member:
         if kind is EntryKind.COMMANDS:
             command_batches = () if self.ledger.is_closed else decode_command_batches(data)
         else:
-            event = self.ledger.apply(decode_system_entry(data))
-            command_batches = event.command_batches if isinstance(event, CommandsTaken) else ()
+            command_batches = self.ledger.apply(decode_system_entry(data)) or ()
         for command_batch in command_batches:
             self.sessions.apply(command_batch, entry.index, self._take)
 
@@ -167,7 +170,7 @@ class Member:
                 is_leader=self.is_leader,
                 has_leader=self.has_leader,
                 voter_count=self.voter_count,
-                position_of=lambda: len(self.applied),
+                position=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mosaik_actors.groups.machine.ledger import CommandsTaken, Ledger
+from mosaik_actors.groups.machine.ledger import Ledger
 from mosaik_actors.groups.machine.sessions import Refusal, Sessions
 from mosaik_actors.groups.merge.merge import Merge
 from mosaik_actors.groups.merge.view import (
@@ -55,7 +55,7 @@ class Replica:
         self.raft = Raft(
             me, RAFT, world.rng, now=world.now, metadata=SnapshotMetadata(0, 0, voters)
         )
-        self.merge = Merge(me, world.rng, now=world.now, config=MERGE)
+        self.merge = Merge(world.rng, now=world.now, config=MERGE)
         self.voters = voters
         self.ledger, self.sessions = Ledger(history), Sessions()
         self.applied: list[bytes] = []
@@ -109,7 +109,7 @@ class Replica:
                 is_leader=self.raft.is_leader,
                 has_leader=self.raft.leader is not None,
                 voter_count=len(self.voters.voters),
-                position_of=lambda: len(self.applied),
+                position=lambda: len(self.applied),
                 ledger=self.ledger,
                 log=self.raft,
                 peers=self.peers,
@@ -124,8 +124,7 @@ class Replica:
         elif entry.kind is EntryKind.SYSTEM:
             system_entry = decode_system_entry(entry.data)
             system_entries.append(system_entry)
-            event = self.ledger.apply(system_entry)
-            command_batches = event.command_batches if isinstance(event, CommandsTaken) else ()
+            command_batches = self.ledger.apply(system_entry) or ()
         for command_batch in command_batches:
             for answer in self.sessions.apply(command_batch, entry.index, self.take):
                 if answer.refusal is Refusal.NONE and command_batch.client == self.client:

@@ -120,11 +120,11 @@ def test_a_log_that_is_full_says_so() -> None:
     raft.campaign(now=0.0)
     while (ready := raft.next_ready()) is not None:
         raft.persisted(ready)
-    assert not raft.is_log_full
+    assert raft.log.size_bytes < raft.settings.log_bytes
     assert raft.propose(bytes(800))
     assert not raft.propose(bytes(800))
-    assert raft.propose(bytes(1000 - raft.log_bytes))
-    assert raft.is_log_full
+    assert raft.propose(bytes(1000 - raft.log.size_bytes))
+    assert raft.log.size_bytes >= raft.settings.log_bytes
 
 
 @pytest.mark.parametrize("is_durable", [False, True])

@@ -33,7 +33,7 @@ def is_quiesced(cores: Cores) -> bool:
 
 
 def follows_quiesced(cores: Cores, number: int) -> bool:
-    return cores.rafts[number].liveness is not None
+    return cores.rafts[number].role.liveness is not None
 
 
 def pass_time(cores: Cores, seconds: float, *alive: int) -> None:
@@ -54,7 +54,7 @@ def test_quiesced_replicas_say_next_to_nothing_and_stay_what_they_are() -> None:
     cores = quiesced()
     pass_time(cores, 12.0, 0, 1, 2)
     assert is_quiesced(cores)
-    assert [raft.role for raft in cores.rafts] == ["leader", "follower", "follower"]
+    assert [raft.role.name for raft in cores.rafts] == ["leader", "follower", "follower"]
     assert cores.rafts[0].silent_s(cores.rafts[1].me) == pytest.approx(0.0, abs=0.1)
     # One heartbeat in five election timeouts, and its answer, with each of the two.
     assert len(cores.sent) <= 3 * 4

@@ -46,7 +46,7 @@ def test_old_leader_that_was_replaced_answers_no_read() -> None:
     cores.settle()
     cores.rafts[0].read("stale")
     cores.settle()
-    assert cores.rafts[0].role == "leader"
+    assert cores.rafts[0].role.name == "leader"
     assert cores.reads[0] == []
     while cores.rafts[0].is_leader:
         cores.beat(0)

@@ -270,7 +270,7 @@ def test_restart_continues_from_snapshot_and_log() -> None:
     again = type(raft)(
         peer(0),
         cores.settings,
-        raft._replica.rng,
+        raft.rng,
         now=cores.now,
         hard_state=raft.hard_state,
         metadata=raft.metadata,

@@ -19,7 +19,6 @@ from mosaik_actors.groups.sync.fetch_plan import (
     FetchPlan,
     FetchRequest,
     Span,
-    gaps,
     merge,
     subtract,
 )
@@ -134,6 +133,17 @@ def test_peer_that_is_wrong_too_often_is_left_alone_for_long() -> None:
     assert plan.usable(now=STRUCK_OUT_S) == [peer(1)]
 
 
+def test_what_cannot_be_read_is_the_answer_that_was_owed_longest() -> None:
+    plan = make_plan((1, 99))
+    ask(plan, (1, 5))
+    plan.time_out(now=5.0)
+    assert ask(plan, (1, 5), now=6.0) == [(1, 1, 5)]
+    plan.strike_unread(peer(1), now=6.1)
+    assert only(plan).number
+    plan.strike_unread(peer(1), now=6.2)
+    assert plan.in_flight == []
+
+
 def test_excluded_peer_is_never_asked_again() -> None:
     plan = make_plan((1, 99))
     ask(plan, (1, 99))
@@ -195,7 +205,7 @@ def test_subtraction_is_that_of_sets(some: list[Span], taken: list[Span]) -> Non
 
 @given(spans)
 def test_gaps_are_what_is_not_held(held: list[Span]) -> None:
-    found = gaps((5, 20), held)
+    found = subtract([(5, 20)], held)
     assert numbers(found) == set(range(5, 21)) - numbers(held)
 
 

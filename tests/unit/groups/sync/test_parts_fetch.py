@@ -17,6 +17,7 @@ from mosaik_actors.groups.wire.sync import (
 )
 
 from ..cores import peer, voters_of
+from ..sync_world import strike_count
 
 METADATA = SnapshotMetadata(9, 2, voters_of(1, 2))
 ID = bytes(16)
@@ -42,6 +43,10 @@ class Fetch:
         self.asked: dict[int, FetchParts] = {}
         self.ask()
 
+    @property
+    def part_count(self) -> int:
+        return len(self.core._parts)
+
     def ask(self) -> list[int]:
         requests = {bytes(to)[0] - 1: request for to, request in self.core.next_requests()}
         self.asked |= requests
@@ -56,9 +61,7 @@ class Fetch:
         now: float = 0.1,
     ) -> bool:
         request = self.asked.pop(number)
-        return self.core.receive_parts(
-            peer(number), PartRange(request.number, parts, whole), now=now
-        )
+        return self.core.receive(peer(number), PartRange(request.number, parts, whole), now=now)
 
     def serve(self, number: int, parts: tuple[bytes, ...] = PARTS, *, now: float = 0.1) -> None:
         """Answer as a member with these parts does."""
@@ -87,28 +90,28 @@ def test_one_who_tells_the_digest_is_enough() -> None:
 def test_more_parts_than_were_asked_for_are_wrong() -> None:
     fetch = Fetch(2)
     assert not fetch.answer(2, (b"x",) * (FIRST_ASK_PARTS + 1), None)
-    assert fetch.core.part_count == 0
-    assert fetch.core.rejected_count == 1
+    assert fetch.part_count == 0
+    assert strike_count(fetch.core._plan) == 1
 
 
 def test_parts_behind_the_end_that_their_sender_tells_are_wrong() -> None:
     fetch = Fetch(2)
     assert not fetch.answer(2, PARTS[:5], SnapshotSummary(4, bytes(32)))
-    assert fetch.core.part_count == 0
+    assert fetch.part_count == 0
     assert fetch.core.whole is None
 
 
 def test_no_parts_where_there_should_be_some_are_wrong() -> None:
     fetch = Fetch(2)
     assert not fetch.answer(2, (), WHOLE)
-    assert fetch.core.rejected_count == 1
+    assert strike_count(fetch.core._plan) == 1
     assert fetch.core.whole is None
 
 
 def test_maker_that_is_not_there_yet_is_asked_again_after_a_rest() -> None:
     fetch = Fetch(2)
     assert not fetch.answer(2, (), None)
-    assert fetch.core.rejected_count == 0
+    assert strike_count(fetch.core._plan) == 0
     assert fetch.ask() == [1]  # meanwhile the leader
     due = fetch.core.get_timer()
     assert due is not None
@@ -135,7 +138,7 @@ def test_parts_of_another_digest_are_fetched_anew_once() -> None:
     wrong = (b"wrong", *PARTS[1:])
     for asked in (2, 1):
         assert fetch.core.assembled() is None
-        while fetch.core.part_count < len(PARTS):
+        while fetch.part_count < len(PARTS):
             first = fetch.asked[asked].first_part
             fetch.answer(asked, wrong[first : first + FIRST_ASK_PARTS], WHOLE)
             fetch.ask()
@@ -165,7 +168,7 @@ def test_fetch_fails_when_the_one_that_is_left_cannot_serve(is_gone: bool) -> No
         fetch.core.set_sources([peer(2), peer(3)], peer(2), now=0.2)
     else:
         answer = NotHere(fetch.asked[1].number, True)
-        fetch.core.receive_not_here(peer(1), answer, now=0.2)
+        fetch.core.receive(peer(1), answer, now=0.2)
     assert fetch.ask() == []
     assert fetch.core.has_failed
 
@@ -174,7 +177,7 @@ def test_fetch_fails_when_nobody_has_it() -> None:
     fetch = Fetch(2)
     for number in (2, 1):
         request = fetch.asked.pop(number)
-        fetch.core.receive_not_here(peer(number), NotHere(request.number, True), now=0.1)
+        fetch.core.receive(peer(number), NotHere(request.number, True), now=0.1)
         fetch.ask()
     assert fetch.core.has_failed
 
@@ -185,7 +188,7 @@ def test_member_that_does_not_have_it_yet_is_asked_a_few_times() -> None:
     for _ in range(ABSENCES_MAX):
         assert not fetch.core.has_failed
         request = fetch.asked.pop(1)
-        fetch.core.receive_not_here(peer(1), NotHere(request.number), now=now)
+        fetch.core.receive(peer(1), NotHere(request.number), now=now)
         fetch.ask()
         now = fetch.core.get_timer() or now
         fetch.core.time_out(now=now)

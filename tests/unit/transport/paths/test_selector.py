@@ -11,6 +11,7 @@ from mosaik_actors.transport.paths.candidates import CANDIDATES_MAX
 from mosaik_actors.transport.paths.probes import ANSWER_BYTES, PROBE_BYTES_MIN, PathKey, PathProbe
 from mosaik_actors.transport.paths.selector import (
     ANSWERS_MAX,
+    DOUBT_RETRY_S,
     KEEP_S,
     KEEP_UNUSED_S,
     LOST_MAX,
@@ -23,6 +24,7 @@ from mosaik_actors.transport.paths.selector import (
     PathSelector,
     SendTo,
     WayChanged,
+    Withdraw,
 )
 from mosaik_actors.transport.quic.path_mtu import BASE
 
@@ -30,6 +32,7 @@ A, B, EVIL = ("192.0.2.1", 1), ("192.0.2.2", 1), ("198.51.100.1", 1)
 SECRET = bytes(32)
 KEY_A, KEY_B = PathKey(SECRET, b"a", b"b"), PathKey(SECRET, b"b", b"a")
 LIMIT = 1452
+PROBE_BYTE = KEY_A.probe(1)[0]
 
 
 def make(*, opens: bool = False, limit: int = LIMIT) -> PathSelector:
@@ -51,6 +54,8 @@ class Pair:
     a: PathSelector = field(default_factory=lambda: make(opens=True))
     b: PathSelector = field(default_factory=make)
     changes: list[tuple[str, SocketAddr | None]] = field(default_factory=list)
+    offers_at: list[float] = field(default_factory=list)
+    probe_count: int = 0
 
     def __post_init__(self) -> None:
         self._on_way: list[tuple[float, int, SocketAddr, SendTo]] = []
@@ -63,7 +68,7 @@ class Pair:
     def begin(self) -> None:
         self.a.receive_offer(KEY_A, self.candidates[0], now=self.now)
         self.b.receive_offer(KEY_B, self.candidates[1], now=self.now)
-        self._collect()
+        self.collect()
 
     def run_for(self, seconds: float) -> None:
         until = self.now + seconds
@@ -77,7 +82,7 @@ class Pair:
             self._deliver()
             for one in (self.a, self.b):
                 one.handle_timer(now=self.now)
-            self._collect()
+            self.collect()
 
     def _deliver(self) -> None:
         ready = sorted(one for one in self._on_way if one[0] <= self.now)
@@ -88,14 +93,17 @@ class Pair:
             elif event.remote[0] == B[0]:
                 self.b.receive_datagram(event.data, source, now=self.now)
 
-    def _collect(self) -> None:
+    def collect(self) -> None:
         for name, one, source in (("a", self.a, A), ("b", self.b, B)):
             for event in one.next_events():
                 if isinstance(event, WayChanged):
                     self.changes.append((name, event.remote))
+                elif isinstance(event, OfferDue):
+                    self.offers_at.append(self.now)
                 elif isinstance(event, SendTo) and self.carries(
                     source, event.remote, len(event.data)
                 ):
+                    self.probe_count += event.data[0] == PROBE_BYTE
                     at = self.now + self.delay_s(event.remote)
                     self._on_way.append((at, next(self._count), source, event))
 
@@ -209,6 +217,77 @@ def test_who_has_no_key_yet_has_nothing_to_do_but_to_ask_for_offers() -> None:
     due = selector.get_timer()
     assert due is not None
     assert due > 1.0
+
+
+# When the peer seems to be elsewhere.
+
+
+def test_a_way_in_doubt_is_given_up_within_half_a_second_if_it_is_dead() -> None:
+    pair = Pair()
+    pair.begin()
+    pair.run_for(7)
+    pair.carries = lambda _source, _target, _size: False
+    pair.b.receive_doubt(now=pair.now)
+    pair.run_for(LOST_MAX * DOUBT_RETRY_S + 0.01)
+    assert pair.b.direct is None
+    # The one that exchanges offers does so at once: the peer may be at other addresses.
+    pair.a.receive_doubt(now=pair.now)
+    pair.run_for(LOST_MAX * DOUBT_RETRY_S + 0.01)
+    assert pair.offers_at[-1] >= pair.now - 0.02
+
+
+def test_a_way_in_doubt_that_answers_stays_and_is_not_asked_again_and_again() -> None:
+    pair = Pair()
+    pair.begin()
+    pair.run_for(7)
+    count = pair.probe_count
+    for _ in range(100):
+        if not pair.a.is_doubted:  # as `RelayPort` asks
+            pair.a.receive_doubt(now=pair.now)
+            pair.collect()
+        pair.run_for(0.01)
+    assert pair.changes.count(("a", None)) == 0
+    assert pair.probe_count - count <= 2
+    pair.run_for(KEEP_S)
+    assert not pair.a.is_doubted
+
+
+def test_a_probe_from_where_the_peer_was_not_yet_is_reason_for_doubt() -> None:
+    elsewhere = ("192.0.2.2", 9)
+    pair = Pair()
+    pair.begin()
+    pair.run_for(7)
+    asked: list[SocketAddr] = []
+
+    def ask(_source: SocketAddr, target: SocketAddr, _size: int) -> bool:
+        asked.append(target)
+        return False
+
+    pair.carries = ask
+    assert pair.a.receive_datagram(KEY_B.probe(1000), elsewhere, now=pair.now)
+    pair.run_for(LOST_MAX * DOUBT_RETRY_S + 0.01)
+    assert pair.a.direct is None
+    assert asked[-1] == elsewhere
+
+
+def test_who_gives_a_way_up_says_so_through_the_relay_and_the_other_follows() -> None:
+    pair = Pair()
+    pair.begin()
+    pair.run_for(7)
+    pair.a.give_up(now=pair.now)
+    events = pair.a.next_events()
+    [withdrawal] = [event for event in events if isinstance(event, Withdraw)]
+    pair.a.give_up(now=pair.now)
+    assert pair.a.next_events() == []
+    assert pair.b.receive_withdrawal(withdrawal.data, now=pair.now)
+    answers = pair.b.next_events()
+    assert WayChanged(None) in answers
+    assert not any(isinstance(event, Withdraw) for event in answers)
+    # Once: a relay that keeps it has nothing to repeat, and can make none.
+    assert not pair.b.receive_withdrawal(withdrawal.data, now=pair.now)
+    assert not pair.b.receive_withdrawal(KEY_B.probe(5000), now=pair.now)
+    assert not pair.b.receive_withdrawal(PathKey(bytes(31), b"a", b"b").probe(1), now=pair.now)
+    assert not make().receive_withdrawal(withdrawal.data, now=pair.now)
 
 
 # What others may try.

@@ -7,8 +7,8 @@ import pytest
 from mosaik_actors.errors import ConfigError, DecodeError
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.relay.config import RelayLimits
-from mosaik_actors.transport.relay.forwarding import Forwarding
-from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX
+from mosaik_actors.transport.relay.forwarding import TICKETS_BURST, Forwarding
+from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX, RELAY_TICKETS
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
 
@@ -95,6 +95,27 @@ def test_a_slow_peer_gets_no_more() -> None:
         5,
         1,
     )
+
+
+def test_the_datagrams_that_a_peer_may_send_follow_from_the_bytes() -> None:
+    assert RelayLimits().datagram_rate == 8192
+    assert RelayLimits(bytes_per_s=100_000).datagram_rate == 98
+    assert RelayLimits(bytes_per_s=100_000, datagrams_per_s=7).datagram_rate == 7
+    relay = forwarding(A, B, bytes_per_s=100_000)
+    assert len(relay.receive_frames(A, [B + b"x"] * 200, now=0.0)[B]) == 98
+
+
+def test_tickets_are_shown_whatever_else_was_sent_but_not_without_end() -> None:
+    relay = forwarding(A, B, datagrams_per_s=10)
+    relay.receive_frames(A, [B + b"x"] * 10, now=0.0)
+    large = RELAY_TICKETS + bytes(60_000)
+    assert relay.receive_frames(A, [RELAY_TICKETS + b"1", large], now=0.0) == {
+        RELAY_TICKETS: [bytes(60_000)]  # the last ones count
+    }
+    assert relay.receive_frames(A, [large] * 100, now=0.0) == {RELAY_TICKETS: [bytes(60_000)]}
+    assert relay.counters.dropped_rate == 100 - (TICKETS_BURST - 2)
+    assert relay.receive_frames(A, [large], now=0.0) == {}
+    assert relay.receive_frames(A, [large], now=1.0) == {RELAY_TICKETS: [bytes(60_000)]}
 
 
 @pytest.mark.parametrize("seed", range(3))

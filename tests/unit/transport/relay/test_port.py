@@ -1,6 +1,7 @@
 """The port to peers behind relays: addresses, room, and what a hostile relay can do."""
 
 import asyncio
+import errno
 import socket
 from random import Random
 from types import SimpleNamespace
@@ -8,7 +9,16 @@ from typing import Any, cast
 
 import pytest
 
-from mosaik_actors import ConfigError, RelayConfig, SecretKey, TransportConfig
+from mosaik_actors import (
+    ConfigError,
+    RelayConfig,
+    SecretKey,
+    Ticket,
+    TransportConfig,
+    unique_id,
+)
+from mosaik_actors.handles.relaying import show_tickets
+from mosaik_actors.tickets.wire import decode_shown
 from mosaik_actors.transport.address import (
     RELAYED_FAMILY,
     PeerAddr,
@@ -19,10 +29,11 @@ from mosaik_actors.transport.interface import Endpoint, Link
 from mosaik_actors.transport.quic.choice import choose_engine
 from mosaik_actors.transport.relay.client import RelayClient
 from mosaik_actors.transport.relay.config import own_config
-from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX
+from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX, PEER_BYTES
 from mosaik_actors.transport.relay.paths import relayed_addr, relayed_peer
 from mosaik_actors.transport.relay.port import INBOX_BYTES_MAX, RelayPort
 from mosaik_actors.transport.sockets import family_of
+from mosaik_actors.transport.tls.session import _in_few
 
 PEER = SecretKey.from_seed("peer").peer_id
 RELAYS = tuple(
@@ -36,7 +47,7 @@ def fake_link() -> Any:
 
 
 def port() -> RelayPort:
-    return RelayPort(RelayConfig(relays=RELAYS))
+    return RelayPort(RelayConfig(relays=RELAYS), on_move=lambda: None)
 
 
 def test_an_address_behind_a_relay_names_the_peer_and_nothing_else_is_one() -> None:
@@ -77,6 +88,84 @@ async def test_datagrams_go_to_the_relay_with_whom_they_are_for() -> None:
     assert relayed.linked == []
 
 
+class FullSocket:
+    """Takes some datagrams, and then fails."""
+
+    def __init__(self, room: int, code: int) -> None:
+        self.sent: list[bytes] = []
+        self._room = room
+        self._code = code
+
+    def send(self, data: bytes, _remote: Any) -> None:
+        if len(self.sent) == self._room:
+            raise OSError(self._code, "not taken")
+        self.sent.append(data)
+
+
+class FullBatches(FullSocket):
+    def send_batch(self, datagrams: list[bytes], remote: Any) -> int:
+        for data in datagrams[: self._room]:
+            self.send(data, remote)
+        if not self.sent:
+            raise OSError(self._code, "not taken")
+        return len(self.sent)
+
+
+def port_past_relay(sock: FullSocket) -> tuple[RelayPort, list[str], Any]:
+    """Return a port with a direct way, what becomes of the way, and the link to the relay."""
+    relayed, link, said = port(), fake_link(), list[str]()
+    relayed.set_link(1, cast(Link, link))
+    to = relayed_addr(bytes(PEER), 1)
+    way = SimpleNamespace(
+        port=sock,
+        remote=("192.0.2.9", 1),
+        selector=SimpleNamespace(is_used=False, direct_bytes=1200),
+        on_used=lambda: said.append("used"),
+        on_failed=lambda: said.append("failed"),
+    )
+    relayed._direct = cast(Any, SimpleNamespace(ways={to[0]: way}))
+    return relayed, said, link
+
+
+@pytest.mark.parametrize("kind", [FullSocket, FullBatches])
+@pytest.mark.parametrize(
+    ("room", "code", "sent", "relayed_count", "said"),
+    [
+        (3, errno.EAGAIN, 3, 0, ["used"]),  # all
+        (2, errno.EAGAIN, 2, 0, ["used"]),  # some: no error, since they are gone
+        (0, errno.ENOBUFS, None, 0, ["used"]),  # not even the first
+        (0, errno.ENETUNREACH, 3, 3, ["used", "failed"]),  # by the relay, then
+    ],
+)
+async def test_a_batch_past_the_relay_says_how_many_went(
+    kind: type[FullSocket],
+    room: int,
+    code: int,
+    sent: int | None,
+    relayed_count: int,
+    said: list[str],
+) -> None:
+    sock = kind(room, code)
+    relayed, found, link = port_past_relay(sock)
+    batch = [b"\x40" + bytes([number]) for number in range(3)]
+    to = relayed_addr(bytes(PEER), 1)
+    if sent is None:
+        with pytest.raises(OSError, match="not taken"):
+            relayed.send_batch(batch, to)
+    else:
+        assert relayed.send_batch(batch, to) == sent
+    assert sock.sent == batch[:room]
+    assert len(link.written) == relayed_count
+    assert found == said
+
+
+async def test_a_way_that_fails_after_some_datagrams_is_given_up() -> None:
+    relayed, said, link = port_past_relay(FullSocket(1, errno.ENETUNREACH))
+    batch = [b"\x40" + bytes([number]) for number in range(3)]
+    assert relayed.send_batch(batch, relayed_addr(bytes(PEER), 1)) == 1
+    assert (said, link.written) == (["used", "failed"], [])
+
+
 async def test_a_peer_is_dialled_through_the_relay_that_it_names_first() -> None:
     relayed = port()
     for number in (1, 2):
@@ -112,6 +201,12 @@ async def test_what_a_relay_sends_is_bounded_and_read_in_order() -> None:
     assert relayed.read() is None
 
 
+def test_the_largest_datagrams_of_a_turn_are_encrypted_by_one_call() -> None:
+    """A frame that was larger by a few bytes would be two calls and two records."""
+    frame = bytes(PEER_BYTES + DATAGRAM_BYTES_MAX)
+    assert len(list(_in_few([bytes(4), frame] * 20))) == 1
+
+
 def test_the_argument_of_a_network_is_addresses_or_a_configuration() -> None:
     assert own_config(None) is None
     config = own_config([str(relay) for relay in RELAYS])
@@ -134,6 +229,23 @@ def test_the_argument_of_a_network_is_addresses_or_a_configuration() -> None:
 def test_wrong_relays_are_refused(relays: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         own_config(relays)
+
+
+@pytest.mark.parametrize("tickets", [5, (5,), b"short"])
+def test_what_is_no_class_of_tickets_is_refused(tickets: Any) -> None:
+    with pytest.raises(ConfigError, match="tickets is"):
+        RelayConfig(relays=RELAYS, tickets=tickets)
+
+
+def test_relays_are_shown_the_tickets_of_the_classes_meant_for_them_only() -> None:
+    shown: list[bytes] = []
+    client = cast(RelayClient, SimpleNamespace(show=shown.append))
+    mine, other = Ticket(unique_id("for relays"), b"1"), Ticket(unique_id("not for relays"), b"2")
+    show_tickets(client, RelayConfig(relays=RELAYS), [mine, other])
+    assert shown == []
+    named = cast(Any, "for relays")
+    show_tickets(client, RelayConfig(relays=RELAYS, tickets=named), [mine, other])
+    assert decode_shown(shown[0]).tickets == (mine,)
 
 
 async def test_the_nearest_relay_is_told_and_the_first_while_there_is_none() -> None:

@@ -6,21 +6,24 @@ node's own network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ..environment import Environment
-from ..errors import ConfigError
-from ..ids import SecretKey
-from ..network_secret import load_secrets
-from ..transport.address import SocketAddr
-from ..transport.config import UNDELIVERED_BYTES_MIN, TransportConfig
-from ..transport.endpoint import QuicEndpoint
-from ..transport.interface import Endpoint
-from ..transport.relay.client import RelayClient
-from ..transport.relay.config import RelayConfig, RelayLimits
-from ..transport.relay.frames import RELAY_NETWORK
-from ..transport.relay.server import RelayServer
+from ...environment import Environment
+from ...errors import ConfigError
+from ...ids import SecretKey
+from ...network_secret import load_secrets
+from ...tickets.requirement import Validators, as_validators
+from ...tickets.ticket import Ticket
+from ...transport.address import SocketAddr
+from ...transport.config import UNDELIVERED_BYTES_MIN, TransportConfig
+from ...transport.endpoint import QuicEndpoint
+from ...transport.interface import Endpoint
+from ...transport.relay.client import RelayClient
+from ...transport.relay.config import RelayConfig, RelayLimits
+from ...transport.relay.frames import RELAY_NETWORK
+from ...transport.relay.server import RelayServer
+from .tickets import RelayTickets, encode_tickets
 
 # Both, so that a network that drops UDP keeps nobody from a relay.
 RELAY_CARRIERS: Final = ("tcp", "quic")
@@ -33,8 +36,9 @@ async def start_relay(
     *,
     limits: RelayLimits | None = None,
     secrets: Sequence[bytes] = (),
+    require_ticket: Validators = (),
 ) -> RelayServer:
-    """Return a relay that listens; close it in the end. Raises `TransportError`.
+    """Return a relay that listens; close it in the end.
 
     Args:
         environment: Where it lives.
@@ -42,15 +46,23 @@ async def start_relay(
         bind: Where to listen, at most one address for each family.
         limits: What each peer gets; the defaults when None.
         secrets: Of which peers have to know one; none to serve everybody.
+        require_ticket: Validators of tickets, one or several, all of which must accept a
+            peer before it is served. It is served no longer when they expire.
+
+    Raises:
+        TransportError: An address cannot be bound.
+        ConfigError: `require_ticket` is neither a validator nor several.
     """
     limits = limits or RelayLimits()
+    validators = as_validators(require_ticket)
     config = TransportConfig(
         carriers=RELAY_CARRIERS,
         connections_max=2 * limits.peers_max,
         undelivered_bytes_max=UNDELIVERED_BYTES_MIN,
     )
     endpoint = await environment.open_endpoint(RELAY_NETWORK, secret_key, bind, config, secrets)
-    server = RelayServer(endpoint, limits, environment.clock)
+    admission = RelayTickets(validators, environment.clock) if validators else None
+    server = RelayServer(endpoint, limits, environment.clock, admission)
     if isinstance(endpoint, QuicEndpoint):
         endpoint.reflect(server.reflect)
     return server
@@ -100,3 +112,9 @@ async def use_relays(
         raise
     endpoint.use_relays(client.port, client.home, environment.randomness.secret("paths"))
     return client
+
+
+def show_tickets(client: RelayClient, config: RelayConfig, tickets: Iterable[Ticket]) -> None:
+    """Show relays those of a node's tickets that are meant for them."""
+    if config.tickets:
+        client.show(encode_tickets(one for one in tickets if one.class_id in config.tickets))
