@@ -20,8 +20,9 @@ from typing import Final
 
 from ..wire.commands import PAYLOADS_MAX
 
-COMMAND_BATCH_BYTES: Final = 1024 * 1024
-"""Bytes of commands in one command batch; one command always fits."""
+COMMAND_BATCH_BYTES: Final = 256 * 1024
+"""Bytes of commands in one command batch; one payload always fits. Small commands in so many
+bytes, some 30,000, are applied in milliseconds: an entry stops the loop until it is applied."""
 
 SENT_PAYLOADS_MAX: Final = 32_768
 SENT_BYTES_MAX: Final = 8 * 1024 * 1024

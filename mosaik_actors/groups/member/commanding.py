@@ -22,7 +22,7 @@ from .events import Logged
 if TYPE_CHECKING:
     from .context import Context
 
-ENTRY_BYTES: Final = 1024 * 1024  # proposals are joined up to this size
+ENTRY_BYTES: Final = 256 * 1024  # proposals are joined up to this size: applied in milliseconds
 
 Origin = tuple[PeerId | None, CommandBatch]
 """A command batch, and the peer that forwarded it; None for one's own."""

@@ -276,16 +276,17 @@ def test_command_batches_are_bounded_in_bytes_but_one_command_always_fits() -> N
 
 def test_what_is_on_its_way_is_bounded_and_the_rest_has_no_number() -> None:
     c = client(pending_bytes=1 << 30)
-    for token in range(12):
+    count = SENT_BYTES_MAX // COMMAND_BATCH_BYTES
+    for token in range(count + 4):
         submit(c, bytes(COMMAND_BATCH_BYTES), token=token)
-    assert len(c.take_command_batches(0.0, born_index=0)) == SENT_BYTES_MAX // COMMAND_BATCH_BYTES
+    assert len(c.take_command_batches(0.0, born_index=0)) == count
     assert c.take_command_batches(0.0, born_index=0) == []
-    assert c.cancel(11)
+    assert c.cancel(count + 3)
     assert not c.cancel(0)
     c.receive_answers(applied(1, 1, 2), 0.0)
     assert [
         command_batch.first_sequence for command_batch in c.take_command_batches(0.0, born_index=0)
-    ] == [9, 10]
+    ] == [count + 1, count + 2]
 
 
 def test_commands_on_their_way_are_bounded_in_number_too() -> None:
