@@ -134,7 +134,7 @@ def measure_node(quick: bool, folder: Path) -> list[str]:
     """Return the table of what a node costs."""
     rows = [*scale.measure_up(2 if quick else 10)]
     if not quick:
-        rows += [scale.measure_start(80), scale.measure_idle(33), scale.measure_open(1_000_000)]
+        rows += [*scale.measure_start(80), scale.measure_idle(33), scale.measure_open(1_000_000)]
     return _table(rows)
 
 

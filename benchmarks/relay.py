@@ -59,6 +59,7 @@ FRAME_BYTES = 64 * 1024
 IN_FLIGHT_BYTES = 1024 * 1024
 WARM_S = 1.0
 OPEN_FILES = 16_384
+_POLL_S = 0.02
 
 Child = Callable[[Pipe, dict[str, Any]], Coroutine[Any, Any, None]]
 
@@ -132,15 +133,19 @@ def _measure_way(way: str, relay: Pipe, addr: str, pairs: int, seconds: float) -
         _running(_receive, options) as (receivers, addrs),
         _running(_send, {**options, "to": addrs}) as (senders, _),
     ):
+        while not all(_ask(receivers)[1]):
+            time.sleep(_POLL_S)
         time.sleep(min(WARM_S, seconds))
         started = time.monotonic()
         before = [_ask(pipe) for pipe in (relay, senders, receivers)]
-        time.sleep(seconds)
-        after = [_ask(pipe) for pipe in (relay, senders, receivers)]
+        counts = [0]
+        while not any(counts):  # as it may be in a moment of a busy machine
+            time.sleep(seconds)
+            after = [_ask(pipe) for pipe in (relay, senders, receivers)]
+            counts = [end - begin for begin, end in zip(before[2][1], after[2][1], strict=True)]
         took_s = time.monotonic() - started
     cpu_s = [end[0] - begin[0] for begin, end in zip(before, after, strict=True)]
-    counts = [end - begin for begin, end in zip(before[2][1], after[2][1], strict=True)]
-    total_mb = max(sum(counts), 1) / 1e6
+    total_mb = sum(counts) / 1e6
     slowest_share = min(counts) / 1e6 / (total_mb / pairs)
     return Load(
         total_mb / took_s, slowest_share, 1e3 * sum(cpu_s) / total_mb, 1e3 * cpu_s[0] / total_mb

@@ -1,4 +1,4 @@
-"""What grows with the number: of nodes that start at once, of idle groups, of a log's commands.
+"""What grows with the number: of nodes, real or simulated, of idle groups, of a log's commands.
 
 Each figure is the processor's time of one process that holds all of it, so that a
 machine at work changes it little. A command each, for one figure alone, also with
@@ -8,15 +8,21 @@ other sizes::
     python -m benchmarks.scale start 80
     python -m benchmarks.scale idle 100
     python -m benchmarks.scale open 1000000
+    python -m benchmarks.scale simulate 2000
 
 The longest gap of the loop when a log is opened has Python's collections of garbage in
-it, some of which go through all that a program has in memory.
+it. They go through all that a program has in memory, so that alone may take longer than
+the gap may be: what was imported is frozen first, as `mosaik-actors run` does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
+import logging
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +39,9 @@ import msgspec
 from mosaik_actors import Group, GroupKey, Network, SecretKey, SqliteLog, StateMachine
 
 from .report import Row
+from .simulation import measure_convergence
 
+SIMULATED_BARS = {2000: (120.0, 1500.0)}  # seconds of CPU, MB
 START_BARS_S = {80: 8.0, 300: 40.0}
 FEW = 6
 LIMIT_S = 300.0
@@ -87,7 +96,8 @@ def run(quick: bool) -> list[Row]:
     """Measure; `quick` a small one each, as a sign that it runs."""
     return [
         *measure_up(1 if quick else 10),
-        measure_start(FEW if quick else 80),
+        *measure_start(FEW if quick else 80),
+        *measure_simulation(FEW if quick else 400),
         measure_idle(1 if quick else 20, 0.2 if quick else IDLE_S),
         measure_open(2_000 if quick else 1_000_000),
     ]
@@ -122,32 +132,55 @@ def _up(place: str) -> tuple[float, float]:
     return float(up_at) - began, float(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def measure_start(count: int) -> Row:
+def measure_start(count: int) -> list[Row]:
     """Start nodes of one network on this machine at once, until each knows all."""
-    cpu_s = asyncio.run(_start(count))
+    cpu_s, took_s = asyncio.run(_start(count))
     bar_s = START_BARS_S.get(count)
-    return Row(
-        f"{count} nodes that start on one host until all know all",
-        cpu_s * 1000,
-        "CPU ms",
-        bar=None if bar_s is None else bar_s * 1000,
-        ok=None if bar_s is None else cpu_s <= bar_s,
-    )
+    name = f"{count} nodes that start on one host until all know all"
+    return [
+        Row(
+            name,
+            cpu_s * 1000,
+            "CPU ms",
+            bar=None if bar_s is None else bar_s * 1000,
+            ok=None if bar_s is None else cpu_s <= bar_s,
+        ),
+        Row(f"{name}, by the clock", took_s * 1000, "ms"),
+    ]
 
 
-async def _start(count: int) -> float:
+async def _start(count: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as place:
         os.environ["MOSAIK_RUNTIME_DIR"] = place
-        began = time.process_time()
+        began, began_at = time.process_time(), time.monotonic()
         nets = [Network("scale benchmark") for _ in range(count)]
         await asyncio.gather(*(net.__aenter__() for net in nets))
         async with asyncio.timeout(LIMIT_S):
             # Many catalogs, and no event of all.
             while any(len(net.discovery.catalog()) < count - 1 for net in nets):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-        took_s = time.process_time() - began
+        took = time.process_time() - began, time.monotonic() - began_at
         await asyncio.gather(*(net.close() for net in nets))
-        return took_s
+        return took
+
+
+def measure_simulation(count: int) -> list[Row]:
+    """Simulate nodes that start at once until each knows all, in a process of their own."""
+    code = f"from benchmarks.scale import simulate_here; simulate_here({count})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [Row(**row) for row in json.loads(run.stdout)]
+
+
+def simulate_here(count: int) -> None:
+    """Print the rows of `measure_simulation` as JSON; the memory is this process's highest."""
+    logging.disable(logging.CRITICAL)
+    bar_s, bar_mb = SIMULATED_BARS.get(count, (None, None))
+    rows = measure_convergence(count, bar_s=bar_s)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    is_ok = None if bar_mb is None else peak_mb <= bar_mb
+    name = f"{count} nodes until all know all, memory"
+    rows.append(Row(name, peak_mb, "MB", bar=bar_mb, ok=is_ok))
+    print(json.dumps([asdict(row) for row in rows]))
 
 
 def measure_idle(count: int, seconds: float = IDLE_S) -> Row:
@@ -189,7 +222,10 @@ def measure_open(count: int) -> Row:
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "log"
         asyncio.run(_work_on(path, count))
+        gc.collect()
+        gc.freeze()
         gap_s = asyncio.run(_work_on(path, 0))
+        gc.unfreeze()
     return Row(
         f"longest gap of the loop when a log of {count:,} commands is opened",
         gap_s * 1e3,
@@ -233,7 +269,8 @@ async def _watch_gaps(gaps: list[float]) -> None:
 
 MEASURES: dict[str, Callable[..., list[Row]]] = {
     "up": measure_up,
-    "start": lambda *size: [measure_start(*size)],
+    "start": measure_start,
+    "simulate": measure_simulation,
     "idle": lambda *size: [measure_idle(*size)],
     "open": lambda *size: [measure_open(*size)],
 }

@@ -190,6 +190,8 @@ class WireLimits:
         member_types = self._wide_member_types if is_wide else self._member_types
         unchecked = MEMBERS_UNCHECKED if is_wide else self._unchecked
         has_sets = bool(key_types or member_types)
+        if not has_sets and not self.may_nest:
+            return
         items = _Items(batch)
         if has_sets:
             for item in items.with_large(unchecked):

@@ -81,6 +81,8 @@ logger = logging.getLogger(__name__)
 _TIMER_SLACK_S = 0.001
 _LOOK_INTERVAL_S = 0.5  # between looks at the interfaces, each some 0.4 ms
 _PURGES_PER_PERIOD = 300  # who is given up at about the same time is given up together
+_FLUSH_GAP_S = 25e-6  # for each peer in the catalog, between two looks of all who watch it
+_FLUSH_GAP_MAX_S = 0.05
 _RTTS_KEPT_S = 0.25  # in a burst of changes, round-trip times are not read with each
 
 
@@ -113,6 +115,7 @@ class CatalogActor(TypeDispatcher):
         self._rtts_read_at = float("-inf")
         self._watchers: dict[ActorAddress, None] = {}
         self._flushed_version = 0  # what the handle shows before the first flush
+        self._flushed_at = float("-inf")
         self._is_flush_due = False
         self._armed: float | None = None
         self._hidden_streams: dict[StreamId, tuple[StreamInfo, ActorAddress]] = {}
@@ -275,6 +278,9 @@ class CatalogActor(TypeDispatcher):
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
         """Let time do its work on the catalog; read the round-trip times again."""
         match message.payload:
+            case FlushCatalog():
+                self._is_flush_due = False
+                self._flush()
             case _CatalogTimer(due_at) if due_at == self._armed:
                 self._armed = None
                 self._catalog.handle_timer(now=self._now())
@@ -329,8 +335,17 @@ class CatalogActor(TypeDispatcher):
             self.send(self._gossip, EntriesMerged(tuple(fresh), source))
         if self._catalog.version != self._flushed_version and not self._is_flush_due:
             self._is_flush_due = True
-            self.send(self.myAddress, FlushCatalog())
+            self._plan_flush()
         self._arm()
+
+    def _plan_flush(self) -> None:
+        """Flush next, or a moment after the last time where all have much to look at."""
+        gap_s = min(len(self._catalog.store) * _FLUSH_GAP_S, _FLUSH_GAP_MAX_S)
+        wait_s = self._flushed_at + gap_s - self._node.clock.monotonic()
+        if wait_s > _TIMER_SLACK_S:
+            self.wakeupAfter(wait_s, FlushCatalog())
+        else:
+            self.send(self.myAddress, FlushCatalog())
 
     def _flush(self) -> None:
         if self._node.clock.monotonic() >= self._rtts_read_at + _RTTS_KEPT_S:
@@ -338,6 +353,7 @@ class CatalogActor(TypeDispatcher):
         if self._catalog.version == self._flushed_version:
             return
         self._flushed_version = self._catalog.version
+        self._flushed_at = self._node.clock.monotonic()
         snapshot = self._catalog.snapshot()
         is_logged = logger.isEnabledFor(logging.INFO)
         if not is_logged and not self._is_read():

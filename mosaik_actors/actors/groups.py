@@ -27,7 +27,7 @@ from ..groups.messages import (
     StartGroups,
     UnregisterReplica,
 )
-from ..groups.wire.protocol import PROTOCOL
+from ..groups.wire.frames import PROTOCOL
 from ..ids import GroupId
 from ..node import Node
 from ..runtime import TypeDispatcher

@@ -3,7 +3,7 @@
 Receives: `StartMdns` first, `LeaveMdns` last; `_ServiceSeen` from its browser.
 Sends: `PeersSighted` to the gossip actor; `MdnsLeft` in the end.
 Owns: the `Sightings`, the multicast sockets, this node's services, which have new
-    names every hour.
+    names every hour, and other addresses when it moves.
 Failure: when there is no multicast the reason is logged once, and the node goes on
     without. What others say wrongly is skipped.
 
@@ -14,6 +14,7 @@ It speaks only on interfaces where the node hears: `choose_interfaces`. The pack
 from __future__ import annotations
 
 import logging
+import socket
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ from ..errors import ConfigError, DecodeError
 from ..forking import keep_from_children
 from ..node import Node
 from ..runtime import TypeDispatcher
+from ..transport.address import PeerAddr
 
 if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ANSWER_MS = 1000
+_LOOK_S = 2.0  # between looks whether the node is elsewhere by now
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,11 @@ class _ServiceSeen:
 @dataclass(frozen=True, slots=True)
 class _HourOver:
     hour: int
+
+
+@dataclass(frozen=True, slots=True)
+class _AddrsLookDue:
+    pass
 
 
 def require_zeroconf() -> None:
@@ -81,6 +89,9 @@ class MdnsActor(TypeDispatcher):
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._waiting: dict[_ServiceSeen, None] = {}
+        self._addr: PeerAddr | None = None  # what is advertised
+        self._hour = 0
+        self._has_left = False
 
     # Lifecycle.
 
@@ -90,16 +101,13 @@ class MdnsActor(TypeDispatcher):
         self._gossip = message.gossip
         self._rng = node.randomness.branch("mdns")
         self._sightings = Sightings(node.endpoint.keys, node.peer_id)
-        from zeroconf import Error
-
-        try:
-            await self._open()
-        except (OSError, Error) as error:
-            logger.warning("no mDNS on this machine: %s", error)
-            await self._close()
+        await self._try_open()
+        if node.endpoint.may_move:
+            self.wakeupAfter(_LOOK_S, _AddrsLookDue())
 
     async def receiveMsg_LeaveMdns(self, _message: LeaveMdns, sender: ActorAddress) -> None:
         """Say goodbye to the local network."""
+        self._has_left = True
         await self._close()
         self.send(sender, MdnsLeft())
 
@@ -107,6 +115,7 @@ class MdnsActor(TypeDispatcher):
         self, _message: ActorExitRequest, _sender: ActorAddress
     ) -> None:
         """Give the sockets back, if nobody asked for it before."""
+        self._has_left = True
         await self._close()
 
     # What is heard.
@@ -125,9 +134,14 @@ class MdnsActor(TypeDispatcher):
     # Timers.
 
     async def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
-        """Take new names when the hour is over."""
+        """Take new names when the hour is over; speak where the node is by now."""
         if self._zeroconf is not None and isinstance(message.payload, _HourOver):
             await self._rename(self._zeroconf)
+        elif isinstance(message.payload, _AddrsLookDue) and not self._has_left:
+            self.wakeupAfter(_LOOK_S, _AddrsLookDue())
+            if self._addr != self._node.endpoint.addr:
+                await self._close()
+                await self._try_open()
 
     # Helpers.
 
@@ -139,12 +153,21 @@ class MdnsActor(TypeDispatcher):
     def _read_clock(self) -> float:
         return self._node.clock.wall()
 
+    async def _try_open(self) -> None:
+        from zeroconf import Error
+
+        try:
+            await self._open()
+        except (OSError, Error) as error:
+            logger.warning("no mDNS on this machine: %s", error)
+            await self._close()
+
     async def _open(self) -> None:
         from zeroconf import IPVersion
         from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
-        addr = self._node.endpoint.addr
-        interfaces = choose_interfaces(addr)
+        addr = self._addr = self._node.endpoint.addr
+        interfaces = [host for host in choose_interfaces(addr) if _is_own(host)]
         if not interfaces:
             raise OSError("the node has no IPv4 address to speak from")
         self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
@@ -170,7 +193,9 @@ class MdnsActor(TypeDispatcher):
         for service in former:
             await (await zeroconf.async_unregister_service(service))
         hour = seals[0].hour
-        self.wakeupAfter((hour + 1) * HOUR_S - now, _HourOver(hour))
+        if hour != self._hour:
+            self._hour = hour
+            self.wakeupAfter((hour + 1) * HOUR_S - now, _HourOver(hour))
 
     def _make_service(self, seal: Seal) -> AsyncServiceInfo:
         from zeroconf.asyncio import AsyncServiceInfo
@@ -215,10 +240,21 @@ class MdnsActor(TypeDispatcher):
     async def _close(self) -> None:
         zeroconf, self._zeroconf = self._zeroconf, None
         browser, self._browser = self._browser, None
+        self._services.clear()
         if browser is not None:
             await browser.async_cancel()
         if zeroconf is not None:
             await zeroconf.async_close()
+
+
+def _is_own(host: str) -> bool:
+    """Return whether this machine has an address itself, and not the gateway one mapped to it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((host, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _list_descriptors(zeroconf: AsyncZeroconf) -> list[int]:

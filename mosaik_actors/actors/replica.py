@@ -8,8 +8,9 @@ Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
 Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
     opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft`,
     `TransferBegun` and `GroupWasForced` to who asked.
-Owns: the `GroupMember`, the links of its bonds (`replica_links`), the storage (`replica_log`),
-    the shared state of its handles and what they have asked for (`replica_calls`).
+Owns: the `GroupMember`, the links of its bonds and what other actors know of it
+    (`replica_links`), the storage (`replica_log`), the shared state of its handles and what
+    they have asked for (`replica_calls`).
 Failure: a machine that raises, or a storage that fails for another reason than
     want of room, ends the member: its handles get `GroupTerminated` with the
     cause. Want of room makes it wait, offline, and try again. A peer that breaks
@@ -30,32 +31,25 @@ from typing import Any
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
-from ..discovery.entry import EntryTooLarge, GroupInfo
 from ..discovery.messages import (
-    AdvertiseGroup,
     CatalogChanged,
-    UnwatchCatalog,
-    WatchCatalog,
-    WithdrawGroup,
 )
-from ..discovery.view import CatalogSnapshot
 from ..errors import GroupTerminated
 from ..groups.client.calls import Submission
 from ..groups.client.client import ClientRenewed, SubmissionFailed
 from ..groups.client.reads import ReadFailed, ReadGranted
-from ..groups.errors import CallFailed
 from ..groups.machine.runner import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
-from ..groups.mesh.mesh import AcceptLink, CloseLink, DialWanted, TopologyChanged
+from ..groups.mesh.bond import AcceptLink, CloseLink, DialWanted
 from ..groups.mesh.peer_heartbeats import (
     HEARTBEAT_FRAME,
     ConnectionHeartbeats,
-    PeerHeartbeats,
 )
 from ..groups.messages import (
     BondOffered,
     CallCancelled,
+    CallFailed,
     CommandsQueued,
     ForceNewGroup,
     GroupLeft,
@@ -63,25 +57,22 @@ from ..groups.messages import (
     HeartbeatsDue,
     LeaveGroup,
     ReadAsked,
-    RegisterReplica,
     StartReplica,
     TakePart,
     TransferBegun,
     TransferLeadership,
-    UnregisterReplica,
 )
 from ..groups.storage.interface import LogOwner, SaveBatch, StorageFull
-from ..groups.wire.protocol import PROTOCOL
-from ..ids import GroupId
+from ..groups.wire.frames import PROTOCOL
 from ..peer_log import TopicLog
 from ..peer_text import printable
 from ..runtime import TypeDispatcher
-from ..tickets.messages import TicketsJudged, UnwatchTickets, WatchTickets
+from ..tickets.messages import TicketsJudged
 from ..transport.close import CANCELLED, SHUTDOWN, CloseCode, CloseReason
 from ..transport.interface import FramesReceived, Link, LinkClosed, LinkDrained, LinkEvent
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
 from .replica_calls import ReplicaCalls
-from .replica_links import ReplicaLinks
+from .replica_links import ReplicaLinks, ReplicaPresence
 from .replica_log import ReplicaLog, SaveDone
 
 logger = logging.getLogger(__name__)
@@ -90,10 +81,6 @@ _FULL_RETRY_S = 0.5
 _TIMER_SLACK_S = 0.001
 # Several times what Raft, commands and state sync may have on their way to one member.
 _UNSENT_BYTES_MAX = 64 * 1024 * 1024
-_NEAR_MISS_TEXT = (
-    "group %s: peer %s is in a group of the same name with another id, so the two never meet; "
-    "key, ConsensusConfig, the machine's signature and state_sync must be the same"
-)
 _TOO_SLOW = CloseReason(CloseCode.GROUP_TIMEOUT, "it takes in too little of what it is sent")
 
 
@@ -105,26 +92,6 @@ class _ReplicaTimer:
 @dataclass(frozen=True, slots=True)
 class _RetrySave:
     batch: SaveBatch
-
-
-class _NearMiss:
-    """A group of the same name with another id: said once, since the two never meet."""
-
-    def __init__(self, label: str, name: str, group_id: GroupId) -> None:
-        self._label = label
-        self._name = name
-        self._group_id = group_id
-
-    def look(self, snapshot: CatalogSnapshot) -> None:
-        """Look whether a peer has one."""
-        if not self._name:
-            return
-        for peer, info in snapshot.items():
-            for other_id, other_name in info.groups.items():
-                if other_name == self._name and other_id != self._group_id and info.is_reachable:
-                    logger.warning(_NEAR_MISS_TEXT, self._label, peer.short)
-                    self._name = ""
-                    return
 
 
 class ReplicaActor(TypeDispatcher):
@@ -155,15 +122,15 @@ class ReplicaActor(TypeDispatcher):
         node, spec, me = message.node, message.spec, self.myAddress
         owner = LogOwner(spec.group_id, spec.me)
         self._storage = ReplicaLog(message.storage, owner, partial(node.system.tell, me))
-        self._near_miss = _NearMiss(self._label, message.shown_name, spec.group_id)
+        self._presence = ReplicaPresence(message, me, self.send)
         self._calls = ReplicaCalls(message.state, spec.client)
         self._log = TopicLog(node.peer_log, logger, self._label, self._now)
         if message.after is not None:
             await asyncio.wait([message.after])
         try:
             stored = await self._storage.open()
-            await self._register()
-            await self._advertise()
+            self._links.heartbeats = await self._presence.register()
+            await self._presence.advertise()
             # The client differs from join to join: so do nonces, incarnations and histories.
             life = spec.client.client_id.hex()
             rng = node.randomness.branch(f"group {spec.group_id} {life}")
@@ -176,18 +143,13 @@ class ReplicaActor(TypeDispatcher):
         self._member = member
         message.state.member = member
         message.state.take_now = self._take_now
-        self.send(message.catalog, WatchCatalog(self.myAddress))
-        if message.tickets is not None:
-            self.send(message.tickets.actor, WatchTickets(self.myAddress))
+        self._presence.watch()
         self._pump()
 
-    async def _register(self) -> None:
-        """Have the groups actor hand over the links of this group, and share its heartbeats."""
-        start = self._start
-        heartbeats: asyncio.Future[PeerHeartbeats] = asyncio.get_running_loop().create_future()
-        register = RegisterReplica(start.spec.group_id, self.myAddress, heartbeats)
-        self.send(start.groups, register)
-        self._links.heartbeats = await heartbeats
+    @property
+    def _active(self) -> GroupMember | None:
+        """The member, None before it has started and once it has ended."""
+        return None if self._is_over else self._member
 
     def _join_heartbeats(self, link_id: int) -> ConnectionHeartbeats | None:
         """Have a bond take part in the heartbeats of its connection."""
@@ -198,15 +160,6 @@ class ReplicaActor(TypeDispatcher):
         joined = self._links.heartbeats.add(link, interval_s, now=self._now())
         self.send(self._start.groups, HeartbeatsDue())
         return joined
-
-    async def _advertise(self) -> None:
-        """Put the membership into the own entry; a member that nobody can see must not begin."""
-        start = self._start
-        outcome: asyncio.Future[EntryTooLarge | None] = asyncio.get_running_loop().create_future()
-        group = GroupInfo(start.spec.group_id, start.shown_name)
-        self.send(start.catalog, AdvertiseGroup(group, outcome))
-        if (error := await outcome) is not None:
-            raise EntryTooLarge(f"the group cannot be advertised: {error}")
 
     def receiveMsg_LeaveGroup(self, message: LeaveGroup, sender: ActorAddress) -> None:
         """Leave, and answer when that is through."""
@@ -257,10 +210,10 @@ class ReplicaActor(TypeDispatcher):
 
     def receiveMsg_ReadAsked(self, message: ReadAsked, _sender: ActorAddress) -> None:
         """Ask for a strong read."""
-        if self._member is None or self._is_over:
+        if self._active is None:
             self._calls.fail(message.future, self._start.state.ended())
             return
-        self._member.read(message.future, now=self._now(), timeout_s=message.timeout_s)
+        self._active.reads.add(message.future, now=self._now(), timeout_s=message.timeout_s)
         self._pump()
 
     def receiveMsg_CallCancelled(self, message: CallCancelled, _sender: ActorAddress) -> None:
@@ -271,16 +224,15 @@ class ReplicaActor(TypeDispatcher):
 
     def receiveMsg_TakePart(self, _message: TakePart, _sender: ActorAddress) -> None:
         """Vote from now on, if the leader wants it."""
-        if self._member is not None and not self._is_over:
-            self._pump(self._member.take_part)
+        if self._active is not None:
+            self._pump(self._active.take_part)
 
     def receiveMsg_TransferLeadership(
         self, message: TransferLeadership, sender: ActorAddress
     ) -> None:
         """Let another voter lead."""
-        has_begun = False
-        if self._member is not None and not self._is_over:
-            has_begun = self._member.transfer_leadership(message.to)
+        member = self._active
+        has_begun = member is not None and member.transfer_leadership(message.to)
         self.send(sender, TransferBegun(has_begun))
         self._pump()
 
@@ -288,9 +240,9 @@ class ReplicaActor(TypeDispatcher):
         """Begin a new history."""
         error: Exception | None = None
         try:
-            if self._member is None or self._is_over:
+            if self._active is None:
                 raise self._start.state.ended()
-            self._member.force_new_group(now=self._now())
+            self._active.force_new_group(now=self._now())
         except Exception as exc:
             error = exc
         self.send(sender, GroupWasForced(error))
@@ -300,68 +252,51 @@ class ReplicaActor(TypeDispatcher):
 
     def receiveMsg_CatalogChanged(self, message: CatalogChanged, _sender: ActorAddress) -> None:
         """Look who advertises the group."""
-        if self._member is None or self._is_over:
+        if self._active is None:
             return
-        group_id, me = self._start.spec.group_id, self._start.spec.me
-        peers = {
-            peer: info.addr
-            for peer, info in message.snapshot.items()
-            if peer != me and group_id in info.groups
-        }
-        self._near_miss.look(message.snapshot)
-        self._member.mesh.receive_peers(peers, now=self._now())
+        members = self._presence.list_members(message.snapshot)
+        self._active.mesh.receive_peers(members, now=self._now())
         self._pump()
 
     def receiveMsg_TicketsJudged(self, _message: TicketsJudged, _sender: ActorAddress) -> None:
         """Let go of members whose tickets hold no more, and look for those whose tickets do now."""
-        if self._member is not None and not self._is_over:
-            self._pump(self._member.recheck_peers)
+        if self._active is not None:
+            self._pump(self._active.recheck_peers)
 
     def receiveMsg_BondOffered(self, message: BondOffered, _sender: ActorAddress) -> None:
         """Let the core judge a link that a peer opened."""
         link = message.link
-        if self._member is None or self._is_over:
+        if self._active is None:
             link.close(SHUTDOWN)
-            return
-        if not link.is_open:
-            return
-        link_id = self._links.add(link)
-        self._member.mesh.receive_offer(link_id, link.peer_id, link.header, now=self._now())
-        self._pump()
+        elif link.is_open:
+            link_id = self._links.add(link)
+            self._active.mesh.receive_offer(link_id, link.peer_id, link.header, now=self._now())
+            self._pump()
 
     def receiveMsg_LinkOpened(self, message: LinkOpened, _sender: ActorAddress) -> None:
         """Go on with a link that this member opened."""
         link = message.link
-        if self._member is None or self._is_over:
+        if self._active is None:
             link.close(CANCELLED)
             return
         link_id = self._links.add(link)
-        self._member.mesh.receive_opened(link_id, message.token, link.reply, now=self._now())
+        self._active.mesh.receive_opened(link_id, message.token, link.reply, now=self._now())
         self._pump()
 
     def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
         """Let the core try again later."""
-        if self._member is not None and not self._is_over:
-            self._member.mesh.receive_failed(message.token, message.error.reason, now=self._now())
+        if self._active is not None:
+            self._active.mesh.receive_failed(message.token, message.error.reason, now=self._now())
             self._pump()
-
-    def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
-        """Take in what came over a bond before its link reported here directly."""
-        self._take_frames(message)
 
     def receiveMsg_LinkDrained(self, _message: LinkDrained, _sender: ActorAddress) -> None:
         """Do nothing: Raft bounds what is on its way to each member."""
 
-    def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress) -> None:
-        """Note that a link ended before it reported here directly."""
-        self._note_closed(message)
-
-    def _note_closed(self, message: LinkClosed) -> None:
+    def receiveMsg_LinkClosed(self, message: LinkClosed, _sender: ActorAddress | None) -> None:
+        """Take in that a link ended; it reports that itself once it is attached."""
         link_id = self._links.forget(message.link)
-        if link_id is None:
-            return
-        if self._member is not None and not self._is_over:
-            self._member.mesh.receive_closed(link_id, message.reason, now=self._now())
+        if link_id is not None and self._active is not None:
+            self._active.mesh.receive_closed(link_id, message.reason, now=self._now())
             self._pump()
 
     def _take_link_event(self, event: LinkEvent) -> None:
@@ -372,16 +307,19 @@ class ReplicaActor(TypeDispatcher):
         """
         try:
             if type(event) is FramesReceived:
-                self._take_frames(event)
+                self.receiveMsg_FramesReceived(event, None)
             elif type(event) is LinkClosed:
-                self._note_closed(event)
+                self.receiveMsg_LinkClosed(event, None)
         except Exception as error:
             logger.exception("group %s: a frame could not be handled", self._label)
             self._end(error)
 
-    def _take_frames(self, message: FramesReceived) -> None:
-        link_id = self._links.id_of(message.link)
-        if link_id is None or self._member is None or self._is_over:
+    def receiveMsg_FramesReceived(
+        self, message: FramesReceived, _sender: ActorAddress | None
+    ) -> None:
+        """Take in what came over a bond; its link reports that itself once it is attached."""
+        link_id, member = self._links.id_of(message.link), self._active
+        if link_id is None or member is None:
             return
         frames = message.frames
         if HEARTBEAT_FRAME in frames:
@@ -389,7 +327,7 @@ class ReplicaActor(TypeDispatcher):
             frames = [frame for frame in frames if frame != HEARTBEAT_FRAME]
             if not frames:
                 return
-        if self._member.receive_frames(link_id, frames, now=self._now()):
+        if member.receive_frames(link_id, frames, now=self._now()):
             self._pump()
 
     # Saving.
@@ -397,39 +335,35 @@ class ReplicaActor(TypeDispatcher):
     def receiveMsg_SaveDone(self, message: SaveDone, _sender: ActorAddress) -> None:
         """Go on when a batch is saved; wait when the disk is full; end when it failed."""
         self._storage.note_done()
-        if self._member is None or self._is_over:
+        member, error = self._active, message.error
+        if member is None:
             self._let_go()
-        elif message.error is None:
-            self._pump(self._member.saved)
-        elif isinstance(message.error, StorageFull):
-            self._wait_for_room(message)
+        elif error is None:
+            self._pump(member.saved)
+        elif isinstance(error, StorageFull):
+            if not member.is_stalled:
+                logger.error("group %s is offline: %s", self._label, error)
+            self.wakeupAfter(_FULL_RETRY_S, _RetrySave(message.batch))
+            self._pump(member.stall)
         else:
-            self._end(message.error)
-
-    def _wait_for_room(self, message: SaveDone) -> None:
-        assert self._member is not None, "checked by the caller"
-        if not self._member.is_stalled:
-            logger.error("group %s is offline: %s", self._label, message.error)
-        self._member.stall(now=self._now())
-        self.wakeupAfter(_FULL_RETRY_S, _RetrySave(message.batch))
-        self._pump()
+            self._end(error)
 
     # Timers.
 
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
         """Do what is due."""
-        if self._is_over or self._member is None:
+        if (member := self._active) is None:
             return
         match message.payload:
             case _ReplicaTimer(due_at) if due_at == self._armed:
                 self._armed = None
                 now = self._now()
-                self._member.recheck_liveness(now=now)
-                later_at = self._member.get_timer()
+                member.recheck_liveness(now=now)
+                later_at = member.get_timer()
                 if later_at is not None and later_at > now:
                     self._arm(later_at)  # what it was for has been done meanwhile
                     return
-                self._pump(self._member.handle_timer)
+                self._pump(member.handle_timer)
             case _RetrySave(batch):
                 self._storage.save(batch)
 
@@ -440,8 +374,8 @@ class ReplicaActor(TypeDispatcher):
 
         Nothing that the core raises may leave this actor: its message would come once more.
         """
-        member = self._member
-        if member is None or self._is_over:
+        member = self._active
+        if member is None:
             return
         self._is_pumping = True
         try:
@@ -465,9 +399,8 @@ class ReplicaActor(TypeDispatcher):
                     event.token.set_result(event)
             else:
                 self._take(event)
-        if self._member is not None:
-            self._show(member)
-            self._arm(member.get_timer())
+        self._show(member)
+        self._arm(member.get_timer())
 
     def _take(self, event: Any) -> None:
         match event:
@@ -507,8 +440,6 @@ class ReplicaActor(TypeDispatcher):
                 if unknown_count:
                     text = "group %s: nobody knows whether %d commands were applied"
                     logger.warning(text, self._label, unknown_count)
-            case TopologyChanged():
-                pass
 
     def _drop_slow(self, link_id: int, link: Link) -> None:
         """Let go of a peer that asks for more than it takes in: no queue is without an end."""
@@ -544,12 +475,7 @@ class ReplicaActor(TypeDispatcher):
         if not isinstance(error, GroupTerminated):
             logger.error("group %s ends here: %s", self._label, error)
         self._links.close_all(SHUTDOWN)
-        self.send(start.groups, UnregisterReplica(start.spec.group_id, self.myAddress))
-        self.send(start.catalog, UnwatchCatalog(self.myAddress))
-        if start.tickets is not None:
-            left = UnwatchTickets(self.myAddress, start.tickets.requirement)
-            self.send(start.tickets.actor, left)
-        self.send(start.catalog, WithdrawGroup(start.spec.group_id))
+        self._presence.withdraw()
         start.state.close(error)
         start.state.end_calls()
         if not self._storage.is_saving:

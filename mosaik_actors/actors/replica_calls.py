@@ -12,7 +12,7 @@ from typing import Any
 from ..codec import EncodeError
 from ..errors import Full
 from ..groups.client.client import CommandClient
-from ..groups.errors import CallFailed
+from ..groups.messages import CallFailed
 from ..groups.shared import GroupState
 
 

@@ -1,13 +1,102 @@
-"""The links of a replica's bonds, and the numbers that its core knows them by.
+"""How a replica meets the other members of its group; a part of `replica`.
 
-A part of `replica`. The core has no links, only numbers that are never used again.
+`ReplicaPresence` makes it known: the groups actor hands over the links of the group, the
+catalog shows the membership to other nodes and tells who else has one, and the tickets tell
+whose membership is to be judged anew. `ReplicaLinks` has the links of its bonds, and the numbers
+that its core, which has no links, knows them by: they are never used again.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from thespian.actors import ActorAddress
+
+from ..discovery.entry import EntryTooLarge, GroupInfo
+from ..discovery.messages import AdvertiseGroup, UnwatchCatalog, WatchCatalog, WithdrawGroup
+from ..discovery.view import CatalogSnapshot
 from ..groups.mesh.peer_heartbeats import PeerHeartbeats
+from ..groups.messages import RegisterReplica, StartReplica, UnregisterReplica
+from ..ids import PeerId
+from ..tickets.messages import UnwatchTickets, WatchTickets
+from ..transport.address import PeerAddr
 from ..transport.close import CloseReason
 from ..transport.interface import Link, Sink
+
+logger = logging.getLogger(__name__)
+
+_NEAR_MISS_TEXT = (
+    "group %s: peer %s is in a group of the same name with another id, so the two never meet; "
+    "key, ConsensusConfig, the machine's signature and state_sync must be the same"
+)
+
+
+class ReplicaPresence:
+    """What one replica has told the other actors of its node.
+
+    Args:
+        start: What the replica was started with.
+        me: The replica.
+        send: Sends a message of the replica.
+    """
+
+    def __init__(
+        self, start: StartReplica, me: ActorAddress, send: Callable[[ActorAddress, Any], None]
+    ) -> None:
+        self._start = start
+        self._group_id = start.spec.group_id
+        self._me = me
+        self._send = send
+        self._has_near_miss = False
+
+    async def register(self) -> PeerHeartbeats:
+        """Get the links of the group from now on; return the heartbeats that all groups share."""
+        heartbeats: asyncio.Future[PeerHeartbeats] = asyncio.get_running_loop().create_future()
+        self._send(self._start.groups, RegisterReplica(self._group_id, self._me, heartbeats))
+        return await heartbeats
+
+    async def advertise(self) -> None:
+        """Put the membership into the own entry; a member that nobody can see must not begin."""
+        outcome: asyncio.Future[EntryTooLarge | None] = asyncio.get_running_loop().create_future()
+        group = GroupInfo(self._group_id, self._start.shown_name)
+        self._send(self._start.catalog, AdvertiseGroup(group, outcome))
+        if (error := await outcome) is not None:
+            raise EntryTooLarge(f"the group cannot be advertised: {error}")
+
+    def watch(self) -> None:
+        """Hear of other members from now on."""
+        self._send(self._start.catalog, WatchCatalog(self._me))
+        if (tickets := self._start.tickets) is not None:
+            self._send(tickets.actor, WatchTickets(self._me))
+
+    def withdraw(self) -> None:
+        """Take all of it back."""
+        start = self._start
+        self._send(start.groups, UnregisterReplica(self._group_id, self._me))
+        self._send(start.catalog, UnwatchCatalog(self._me))
+        if (tickets := start.tickets) is not None:
+            self._send(tickets.actor, UnwatchTickets(self._me, tickets.requirement))
+        self._send(start.catalog, WithdrawGroup(self._group_id))
+
+    def list_members(self, snapshot: CatalogSnapshot) -> dict[PeerId, PeerAddr]:
+        """Return who else advertises the group, and where; log a near miss, once."""
+        name, me = self._start.shown_name, self._start.spec.me
+        members: dict[PeerId, PeerAddr] = {}
+        for peer, info in snapshot.items():
+            if self._group_id in info.groups and peer != me:
+                members[peer] = info.addr
+            is_missed = name and not self._has_near_miss and info.is_reachable
+            if is_missed and any(
+                other_name == name and other_id != self._group_id
+                for other_id, other_name in info.groups.items()
+            ):
+                self._has_near_miss = True
+                label = self._start.name or self._group_id.short
+                logger.warning(_NEAR_MISS_TEXT, label, peer.short)
+        return members
 
 
 class ReplicaLinks:

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     from .. import CollectionOffline
-    from ..groups.errors import CallFailed
+    from ..groups.messages import CallFailed
 
     kind, types = parse_type(options.type)
     settings: dict[str, Any] = {}

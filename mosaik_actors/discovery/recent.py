@@ -47,6 +47,12 @@ class Recent(Generic[K, V]):
                 self._old, self._young, self._weight = self._young, {}, weight
         self._young[key] = value
 
+    def take(self, key: K) -> V | None:
+        """Return what was put under `key`, and forget it."""
+        old = self._old.pop(key, None) if self._old else None
+        young = self._young.pop(key, None)
+        return old if young is None else young
+
     def __contains__(self, key: K) -> bool:
         return key in self._young or key in self._old
 

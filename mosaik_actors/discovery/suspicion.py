@@ -137,6 +137,11 @@ class Suspicions:
         self._deadlines: list[tuple[float, PeerId]] = []
         self._budgets: dict[PeerId, tuple[float, int]] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is suspected."""
+        return not self._of
+
     def find(self, peer_id: PeerId) -> Suspicion | None:
         """Return what is claimed of a peer."""
         return self._of.get(peer_id)

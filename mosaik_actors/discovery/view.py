@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..ids import PeerId
-from .entry import SignedPeerEntry
+from .entry import PeerEntry, SignedPeerEntry
 from .info import PeerInfo
 
 
@@ -108,6 +108,10 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
             shown = self._peers[peer_id] = _inform(shown, self._clock)
         return shown
 
+    def entries(self) -> Iterator[PeerEntry]:
+        """Return what the peers say of themselves; nothing else is looked up."""
+        return (shown.entry for shown in self._peers.values())
+
     def __contains__(self, key: object) -> bool:
         return (PeerId(key) if isinstance(key, str) else key) in self._peers
 
@@ -126,6 +130,13 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
 
     def __repr__(self) -> str:
         return f"CatalogSnapshot(version {self.version}, {len(self)} peers)"
+
+
+def entries_of(peers: Mapping[PeerId, PeerInfo]) -> Iterator[PeerEntry]:
+    """Return what peers say of themselves; in a snapshot nothing else is looked up for it."""
+    if isinstance(peers, CatalogSnapshot):
+        return peers.entries()
+    return (info.entry for info in peers.values())
 
 
 class CatalogView:

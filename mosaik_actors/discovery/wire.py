@@ -22,6 +22,7 @@ so that nobody can be made to hold more than it asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Annotated, Literal
 
 import msgspec
@@ -312,16 +313,16 @@ def decode_purpose(header: bytes) -> LinkPurpose:
 
 def pack_entries(entries: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
     """Split encoded entries into groups that each fit into one frame, in order."""
-    group: list[bytes] = []
-    size = 0
-    for encoded in entries:
-        if group and (size + len(encoded) > PAYLOAD_BYTES_MAX or len(group) == ENTRY_COUNT_MAX):
-            yield tuple(group)
-            group, size = [], 0
-        group.append(encoded)
-        size += len(encoded) + 5
-    if group:
-        yield tuple(group)
+    group = tuple(entries)
+    while group:
+        count, size = 0, 0
+        for encoded in islice(group, ENTRY_COUNT_MAX):
+            if count and size + len(encoded) > PAYLOAD_BYTES_MAX:
+                break
+            count += 1
+            size += len(encoded) + 5
+        yield group[:count]
+        group = group[count:]
 
 
 def split_ids(ids: bytes) -> Iterator[bytes]:

@@ -26,24 +26,22 @@ class ConsensusConfig:
     Durations are seconds or a `timedelta`; they are kept as seconds.
 
     Attributes:
-        heartbeat_interval: Seconds between two heartbeats, of a leader to its
-            followers and of each member over each bond. While a group has nothing to do, its
-            nodes send one in this time over each connection, for all their groups.
+        heartbeat_interval: Seconds between two heartbeats, of a leader to its followers and of each
+            member over each bond. While a group has nothing to do, its nodes send one in this time
+            over each connection, for all their groups.
         heartbeat_jitter: Up to this much is added to a bond's heartbeat interval.
         max_missed_heartbeats: A bond that is silent for so many intervals is closed.
-        election_timeout: A member that hears of no leader for so long stands
-            for election; up to `election_timeout_jitter` is added, drawn anew each time.
+        election_timeout: A member that hears of no leader for so long stands for election; up to
+            `election_timeout_jitter` is added, drawn anew each time.
         election_timeout_jitter: See `election_timeout`.
-        bootstrap_delay: Seconds that a member without a history looks for one
-            before it begins one.
-        forward_timeout: Seconds that a command waits to be committed, by
-            default, before its caller is notified that the group is offline.
+        bootstrap_delay: Seconds that a member without a history looks for one before it begins one.
+        forward_timeout: Seconds that a command waits to be committed, by default, before its caller
+            is notified that the group is offline.
         query_timeout: The same for a strong query.
         max_voters: How many members vote at most; odd.
-        initial_voters: How many members must prepare for a new history
-            before it begins; odd. With 1 a lone member begins at once, and two
-            histories that begin apart merge when they meet. With more there is
-            one history only.
+        initial_voters: How many members must prepare for a new history before it begins; odd. With
+            1 a lone member begins at once, and two histories that begin apart merge when they meet.
+            With more there is one history only.
     """
 
     heartbeat_interval: float = 0.2
@@ -58,16 +56,7 @@ class ConsensusConfig:
     initial_voters: int = 1
 
     def __post_init__(self) -> None:
-        as_seconds(
-            self,
-            "heartbeat_interval",
-            "heartbeat_jitter",
-            "election_timeout",
-            "election_timeout_jitter",
-            "bootstrap_delay",
-            "forward_timeout",
-            "query_timeout",
-        )
+        as_seconds(self, *[field.name for field in fields(self) if field.type == "float"])
         require_above("heartbeat_interval", self.heartbeat_interval)
         require_between("heartbeat_jitter", self.heartbeat_jitter, 0, self.heartbeat_interval)
         require_between("max_missed_heartbeats", self.max_missed_heartbeats, 2, 1000)

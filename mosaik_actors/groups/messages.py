@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from thespian.actors import ActorAddress
 
+from ..errors import MosaikError
 from ..ids import GroupId, PeerId
 from ..tickets.messages import RequiredTickets
 from ..transport.interface import Link
@@ -31,17 +32,11 @@ class StartGroups:
 
 @dataclass(frozen=True, slots=True)
 class RegisterReplica:
-    """Hand the links for a group to this replica from now on.
-
-    Attributes:
-        group_id: The group.
-        replica: The replica.
-        heartbeats: Gets the heartbeats that all groups of the node share.
-    """
+    """Hand the links for a group to this replica from now on."""
 
     group_id: GroupId
     replica: ActorAddress
-    heartbeats: asyncio.Future[PeerHeartbeats]
+    heartbeats: asyncio.Future[PeerHeartbeats]  # gets those that all groups of the node share
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +61,18 @@ class BondOffered:
 
 @dataclass(frozen=True, slots=True)
 class StartReplica:
-    """The first message of a replica actor.
-
-    Attributes:
-        node: The node.
-        catalog: The catalog actor.
-        groups: The groups actor.
-        spec: What the member is made of.
-        storage: Its log.
-        state: What its handles read.
-        name: The group's name, for people at this node.
-        shown_name: Its name in the catalog.
-        tickets: What tickets other members need; None is none.
-        after: Done when this node's last member of the group is gone, or will not go;
-            None when there was none.
-    """
+    """The first message of a replica actor."""
 
     node: Node
-    catalog: ActorAddress
-    groups: ActorAddress
-    spec: MemberSpec
-    storage: LogStorage
-    state: GroupState
-    name: str
-    shown_name: str
-    tickets: RequiredTickets | None = None
-    after: Any = None
+    catalog: ActorAddress  # the catalog actor
+    groups: ActorAddress  # the groups actor
+    spec: MemberSpec  # what the member is made of
+    storage: LogStorage  # its log
+    state: GroupState  # what its handles read
+    name: str  # the group's name, for people at this node
+    shown_name: str  # its name in the catalog
+    tickets: RequiredTickets | None = None  # what tickets other members need; None is none
+    after: Any = None  # done when this node's last member of the group is gone, or will not go
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +136,24 @@ class GroupWasForced:
 
 @dataclass(frozen=True, slots=True)
 class LeaveGroup:
-    """Leave the group; the sender gets `GroupLeft`.
+    """Leave the group; the sender gets `GroupLeft`."""
 
-    Attributes:
-        is_final: Whether the member does not mean to come back with its log.
-    """
-
-    is_final: bool
+    is_final: bool  # whether the member does not mean to come back with its log
 
 
 @dataclass(frozen=True, slots=True)
 class GroupLeft:
     """The member has left, its storage is closed."""
+
+
+class CallFailed(MosaikError):
+    """A call was not served in its time, and whether it may still take effect.
+
+    The actor knows why a call failed, the handle knows what was asked: it makes the error that
+    its caller sees, with the value.
+    """
+
+    def __init__(self, reason: str, may_take_effect: bool = False) -> None:
+        super().__init__(reason, may_take_effect)
+        self.reason = reason
+        self.may_take_effect = may_take_effect

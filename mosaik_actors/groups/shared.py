@@ -16,33 +16,19 @@ if TYPE_CHECKING:
 
 
 class GroupState(SharedState):
-    """What is shown of one member of one group.
-
-    Args:
-        make_future: Makes the futures of who waits for room.
-        events_backlog: Events kept for readers that are slow to take them.
-
-    Attributes:
-        member: The member; None before it has started.
-        submissions: Commands that handles have put in and the actor has not taken.
-        queued_count: How many commands those are.
-        queued_bytes: And how many bytes.
-        reads: The futures of strong reads, each with what answers it when it may be.
-        take_now: Set by the actor: takes the submissions without a turn in its mailbox,
-            and returns whether it did. It does not while they come many at a time, for
-            then those of one turn are taken together.
-        room: Who waits for room for more commands.
-    """
+    """What is shown of one member of one group."""
 
     def __init__(self, make_future: MakeFuture, events_backlog: int) -> None:
         super().__init__(events_backlog)
-        self.member: GroupMember | None = None
-        self.submissions: deque[Submission] = deque()
-        self.queued_count = 0
-        self.queued_bytes = 0
-        self.reads: dict[Any, Callable[[], Any]] = {}
-        self.take_now: Callable[[], bool] = _not_now
-        self.room = Waiters(make_future)
+        self.member: GroupMember | None = None  # the member; None before it has started
+        self.submissions: deque[Submission] = deque()  # put in by handles, not taken by the actor
+        self.queued_count = 0  # how many commands those are
+        self.queued_bytes = 0  # and how many bytes
+        self.reads: dict[Any, Callable[[], Any]] = {}  # futures of strong reads, and their answers
+        # Set by the actor: takes the submissions without a turn in its mailbox, and returns whether
+        # it did. While they come many at a time, those of one turn are taken together.
+        self.take_now: Callable[[], bool] = lambda: False
+        self.room = Waiters(make_future)  # who waits for room for more commands
 
     def ended(self, value: Any = None) -> GroupTerminated:
         """Return a new error that says why the member has ended; `value` was not accepted."""
@@ -73,7 +59,3 @@ class GroupState(SharedState):
     def _fail(self, future: Any) -> None:
         if not future.done():
             future.set_exception(self.ended())
-
-
-def _not_now() -> bool:
-    return False

@@ -15,10 +15,9 @@ from thespian.actors import ActorAddress
 from ..config import require_above, seconds
 from ..errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
 from ..groups.client.calls import Submission
-from ..groups.errors import CallFailed
 from ..groups.machine.machine import Consistency, QueryAnswer
 from ..groups.member.context import MemberSpec
-from ..groups.messages import CallCancelled, CommandsQueued, ReadAsked
+from ..groups.messages import CallCancelled, CallFailed, CommandsQueued, ReadAsked
 from ..groups.shared import GroupState
 from ..node import Node
 from ..runtime import ActorSystemClosed

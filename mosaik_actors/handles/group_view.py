@@ -15,7 +15,7 @@ from ..groups.machine.machine import StateMachine
 from ..groups.machine.types import A, C, Q, R, Typed
 from ..groups.member.context import MemberSpec
 from ..groups.member.events import GroupEvent
-from ..groups.mesh.mesh import Bond
+from ..groups.mesh.topology import Bond
 from ..groups.shared import GroupState
 from ..groups.wire.records import Voters
 from ..groups.wire.status import MemberStanding, Status

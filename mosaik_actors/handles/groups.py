@@ -88,7 +88,7 @@ class Group(GroupReads[C, Q, A, R]):
         node = groups._node
         self._groups = groups
         self._storage = storage
-        self._decode_result = spec.host.decode_result
+        self._decode_result = spec.host.results.decode
         self._system = node.system
         self._address: ActorAddress = node.system.createActor(ReplicaActor)
         self._after = after
@@ -128,7 +128,7 @@ class Group(GroupReads[C, Q, A, R]):
             GroupTerminated: This member has ended.
             EncodeError: It is not of the machine's `Command`.
         """
-        payloads = self._spec.host.encode_commands((command,))
+        payloads = self._spec.host.codec.encode((command,))
         done = await self._calls.submit(payloads, 1, command, timeout, waits=True)
         (position,) = done.positions
         result = done.results.get(position)
@@ -150,7 +150,7 @@ class Group(GroupReads[C, Q, A, R]):
         listed = list(commands)
         if not listed:
             raise NoCommands("no commands to execute")
-        payloads = self._spec.host.encode_commands(listed)
+        payloads = self._spec.host.codec.encode(listed)
         done = await self._calls.submit(payloads, len(listed), listed, timeout, waits=True)
         return Positions(done.positions, done.results, self._decode_result)
 
@@ -163,7 +163,7 @@ class Group(GroupReads[C, Q, A, R]):
             GroupOffline: No leader took it in time; it will not take effect.
             GroupTerminated, EncodeError: As for `execute`.
         """
-        payloads = self._spec.host.encode_commands((command,))
+        payloads = self._spec.host.codec.encode((command,))
         await self._calls.submit(payloads, 1, command, timeout, waits=False)
 
     async def feed_many(
@@ -177,7 +177,7 @@ class Group(GroupReads[C, Q, A, R]):
         listed = list(commands)
         if not listed:
             raise NoCommands("no commands to feed")
-        payloads = self._spec.host.encode_commands(listed)
+        payloads = self._spec.host.codec.encode(listed)
         await self._calls.submit(payloads, len(listed), listed, timeout, waits=False)
 
     async def query(

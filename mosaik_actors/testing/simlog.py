@@ -37,7 +37,6 @@ from ..groups.storage.interface import (
     StorageError,
     StorageFull,
     StorageInUse,
-    StorageMismatch,
     Stored,
 )
 from .disk import SimDisk, SimFile
@@ -61,6 +60,8 @@ class SimLog:
             to twice its size, since it was written last.
     """
 
+    is_durable: Final = True
+
     def __init__(self, disk: SimDisk, name: str, *, rewrite_bytes: int = REWRITE_BYTES) -> None:
         self._disk = disk
         self._name = name
@@ -71,11 +72,6 @@ class SimLog:
         self._count = 0
         self._size_when_written = 0
         self._failure: StorageError | None = None
-
-    @property
-    def is_durable(self) -> bool:
-        """True."""
-        return True
 
     def open(self, owner: LogOwner) -> None:
         """Open the log, or make a new one. See `LogStorage.open` for what it raises."""
@@ -125,12 +121,7 @@ class SimLog:
         if len(contents) < 2:
             raise self._corrupt(0, "it ends before its first batch", "everything")
         found = self._decode(0, _OWNER_CODEC, contents[0])
-        for what, ours, theirs in (
-            ("group", owner.group_id, found.group_id),
-            ("peer", owner.peer_id, found.peer_id),
-        ):
-            if ours != theirs:
-                raise StorageMismatch(self._name, what, str(theirs), str(ours))
+        owner.check(found, self._name)
         try:
             self._state = LogState(self._decode(1, _STORED_CODEC, contents[1]))
             for number, content in enumerate(contents[2:], 2):

@@ -38,8 +38,7 @@ class TransportConfig:
         quic_engine: What makes and reads QUIC packets: ``aioquic``, or ``qh3``, in native code,
             with a tenth of the CPU at the datagrams of real networks (the extra
             ``quic-native``). ``auto`` is qh3 where it is installed, but for peers on this machine,
-            where aioquic's larger datagrams are quicker. Through a relay it is always aioquic.
-            Both speak the same protocol.
+            where aioquic's larger datagrams are quicker. Both speak the same protocol.
         idle_timeout: A connection that hears nothing for so many seconds is
             given up. The smaller value of both sides counts.
         keep_alive_interval: A connection with links on it pings when it was silent

@@ -103,5 +103,8 @@ class QuicEngine(ConnectionEngine, Protocol):
     def receive_datagram(self, data: bytes, remote: SocketAddr, *, now: float) -> None:
         """Take in a datagram that was routed here."""
 
+    def receive_datagrams(self, datagrams: list[bytes], remote: SocketAddr, *, now: float) -> None:
+        """Take in several at once, in order."""
+
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
         """Return the datagrams that may leave now, each with where it goes."""

@@ -14,6 +14,7 @@ that they belong to (`admission`).
 Invariants:
     * No more than one frame's worth of bytes is held back, however slowly the
       bytes come, and a frame's length is checked before its payload is awaited.
+      They take at most twice as much memory, in views of what was read with them.
     * Whatever the bytes are, decoding gives frames or raises `DecodeError`.
 """
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgspec
 
@@ -141,8 +142,7 @@ class FrameDecoder:
         if start < end:
             self.held_bytes = end - start
             self._word = bytes(data[start : start + WORD_BYTES])
-            # A view would hold more than its bytes.
-            self._chunks = [bytes(data[start + WORD_BYTES :])]
+            self._chunks = [_to_keep(data[start + WORD_BYTES :])]
         return frames
 
     def _go_on(self, data: bytes | memoryview) -> list[bytes | ControlFrame]:
@@ -158,7 +158,7 @@ class FrameDecoder:
         stop = taken + missing
         if stop > len(data):
             self.held_bytes += len(data)
-            self._chunks.append(bytes(data[taken:]))
+            self._chunks.append(_to_keep(data[taken:]))
             return []
         payload = b"".join((*self._chunks, data[taken:stop]))
         self.clear()
@@ -172,6 +172,13 @@ class FrameDecoder:
         if length > limit:
             raise DecodeError(f"a frame of {length} bytes, at most {limit}")
         return length
+
+
+def _to_keep(data: bytes | memoryview) -> bytes | memoryview:
+    """Return bytes that wait for more: as they are, unless most of what they are in is not kept."""
+    if isinstance(data, memoryview) and 2 * len(data) < len(cast(bytes, data.obj)):
+        return bytes(data)
+    return data
 
 
 def encode_word(length: int) -> bytes:

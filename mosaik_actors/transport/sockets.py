@@ -99,6 +99,18 @@ class MovingPort(Protocol):
         """Look where others can reach it by now; return whether that has changed."""
 
 
+@runtime_checkable
+class GatheringPort(Protocol):
+    """A port that hands over many datagrams at once."""
+
+    def read_batch(self) -> tuple[list[bytes], SocketAddr] | None:
+        """Return datagrams that came from one place, in order, None when there are none.
+
+        Raises:
+            OSError: Reading failed.
+        """
+
+
 class UdpPort:
     """A bound UDP socket. Made by `bind_udp`."""
 

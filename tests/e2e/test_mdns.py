@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from thespian.actors import WakeupMessage
 from zeroconf import IPVersion, ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
+from mosaik_actors.actors import mdns
 from mosaik_actors.actors.mdns import MdnsActor, _HourOver
 from mosaik_actors.clock import LoopClock
 from mosaik_actors.discovery.mdns import HOUR_S, SERVICE_TYPE
@@ -233,6 +235,24 @@ async def test_names_change_with_the_hour_and_nobody_is_lost(
         async with on_loopback("mdns hours") as c:
             await until(lambda: len(c.discovery.catalog()) == 2)
         assert b.peer_id in a.discovery.catalog()
+
+
+async def test_a_node_that_moves_is_advertised_where_it_is(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mdns, "_LOOK_S", 0.05)
+    monkeypatch.setattr(QuicEndpoint, "may_move", True)
+    async with on_loopback("mdns moves") as a:
+        [before] = await until_named(browser, 1)
+        port = a.addr.direct[0][1] % 60_000 + 1
+        moved = replace(a.addr, direct=((LOOPBACK, port),))
+        a.node.endpoint._addr = moved  # type: ignore[attr-defined]
+        after = (await until_named(browser, 2))[1]
+        await until(lambda: before in browser.gone)
+        said = await browser.read(after)
+        assert said[b"a0"] == f"{LOOPBACK}:{port}".encode()
+    # It is spoken on interfaces of this machine, and no gateway's.
+    assert [mdns._is_own(host) for host in (LOOPBACK, "203.0.113.7")] == [True, False]
 
 
 async def test_without_the_package_the_error_names_the_extra(

@@ -53,6 +53,7 @@ from mosaik_actors.tickets.keys import Hs256
 from mosaik_actors.tickets.validator import InvalidTicket
 from mosaik_actors.transport import frames
 from mosaik_actors.transport.endpoint import lost
+from mosaik_actors.transport.mapping import codec
 from mosaik_actors.wire_encoding import BoundedDecoder, check_objects
 
 INPUT_BYTES = 64 * 1024
@@ -148,6 +149,7 @@ def list_targets() -> list[Target]:
         Target("TdxTicket", _ticket, _sampler(packing.PackedTicket)),
         Target("Quote.parse", quote.Quote.parse, lambda _rng: [], _quote_head()),
         Target("decode_hint", lost.decode_hint, lambda _rng: []),
+        Target("decode_answer", codec.decode_answer, lambda _rng: [], b"\x02\x81"),
         Target("a token", _token, lambda _rng: [], b"eyJhbGciOiJIUzI1NiJ9."),
         Target("the claims of a token", _claims, _claims_sample),
     ]

@@ -164,8 +164,8 @@ MUTATIONS = (
     Mutation(
         "heartbeat commits what does not agree",
         "raft.follower",
-        "message.commit_index, replica.agreed_index))\n        if message.may_quiesce:",
-        "message.commit_index, replica.log.last_index))\n        if message.may_quiesce:",
+        "message.commit_index, replica.agreed_index))\n        is_like_leader",
+        "message.commit_index, replica.log.last_index))\n        is_like_leader",
     ),
     Mutation(
         "commit learned from a vote without its term",
@@ -312,8 +312,8 @@ MUTATIONS = (
     Mutation(
         "follower with another log is quiesced",
         "raft.follower",
-        "if replica.log.last_index == replica.commit_index == message.commit_index:",
-        "if True:",
+        "is_like_leader = replica.log.last_index == replica.commit_index == message.commit_index",
+        "is_like_leader = True",
         "raft.test_quiescence:test_follower_that_has_more_or_less_than_the_leader_does_not_agree",
     ),
     Mutation(

@@ -7,7 +7,7 @@ import pytest
 
 from mosaik_actors.discovery.entry import EntryTooLarge, GroupInfo
 from mosaik_actors.errors import GroupOffline, GroupTerminated
-from mosaik_actors.groups.wire.protocol import PROTOCOL
+from mosaik_actors.groups.wire.frames import PROTOCOL
 from mosaik_actors.ids import UniqueId
 from mosaik_actors.testing.cluster import Cluster, SimNode
 from mosaik_actors.testing.scenario import scenario

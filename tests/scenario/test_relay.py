@@ -15,7 +15,7 @@ from mosaik_actors.testing.scenario import simulate
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.interface import Endpoint, LinkRefused
 from mosaik_actors.transport.relay.config import RelayLimits
-from mosaik_actors.transport.relay.frames import PROTOCOL
+from mosaik_actors.transport.relay.frames import PROTOCOL, encode_frames
 from tests.scenario.relayed_world import World, accept_into, raw_peer, until
 from tests.unit.transport.endpoints import Inbox, quic_connections
 
@@ -123,7 +123,7 @@ def test_a_relay_moves_no_direct_connection_to_itself() -> None:
             packet = b"\x40" + next(iter(connection.cids)) + bytes(50)
             relay_side = server._links[bytes(b.peer_id)]
             refused_count = b.counters.datagrams_refused
-            relay_side.write(bytes(a.peer_id) + packet)
+            relay_side.write_many(encode_frames(bytes(a.peer_id), [packet]))
             await asyncio.sleep(1)
             assert b.counters.datagrams_refused == refused_count + 1
             assert connection.carrier == "quic"
@@ -229,8 +229,8 @@ def test_a_peer_has_one_place_at_a_relay_and_loses_it_with_a_broken_rule() -> No
             with pytest.raises(LinkRefused, match="serves 2 peers"):
                 await c.open_link(server.addr, PROTOCOL)
             # The sender is who has proven to be it, whatever is written.
-            second.link.write(bytes(b.peer_id) + b"sealed")
-            await other.until(lambda: other.frames == [bytes(a.peer_id) + b"sealed"])
+            second.link.write_many(encode_frames(bytes(b.peer_id), [b"sealed"]))
+            await other.until(lambda: other.frames == encode_frames(bytes(a.peer_id), [b"sealed"]))
             second.link.write(b"too short")
             closed = await second.until_closed()
             assert closed.reason.code == CloseCode.PROTOCOL_VIOLATION

@@ -5,6 +5,7 @@ import gc
 import pytest
 
 from mosaik_actors.errors import Closed
+from mosaik_actors.events import Events
 from mosaik_actors.shared_state import Lagged, SharedState
 
 
@@ -73,3 +74,15 @@ def test_a_backlog_may_be_small(backlog: int) -> None:
     state = SharedState(events_backlog=backlog)
     state.publish(*"abc")
     assert state.read_event(0) == Lagged(3 - backlog)
+
+
+def test_a_state_knows_whether_anybody_reads_its_events() -> None:
+    state = SharedState(events_backlog=3)
+    state.publish("before")
+    was_read = state.is_read
+    events: Events[str] = Events(state)
+    assert (was_read, state.is_read) == (False, True)
+    state.publish("after")
+    assert state.read_event(events._next) == "after"
+    del events
+    assert state.is_read is False

@@ -24,6 +24,7 @@ user. The caller keeps the entries, and asks for room before it stores one.
 
 Invariants:
     * Each peer that was stored is in exactly one place: met, or charged to one bringer.
+    * As long as there was room for all, nothing is kept of a peer but its charge.
     * At most ``peers_max`` peers that were met, and `DROPPED_SHARE` times as many
       that had to go, are remembered without an entry.
 """
@@ -37,6 +38,8 @@ from ..entry import EntryVersion
 
 DROPPED_SHARE = 4
 
+_Charge = tuple[PeerId | None, int]  # to whom, and how much
+
 
 class Capacity:
     """The state machine of this module's docstring.
@@ -48,11 +51,13 @@ class Capacity:
     def __init__(self, peers_max: int) -> None:
         self._peers_max = peers_max
         self._met: dict[PeerId, None] = {}
-        # Both from the one that was silent the longest to the one heard last.
+        # This and the charges: from the one that was silent the longest to the one heard last.
         self._met_stored: dict[PeerId, None] = {}
-        self._brought: dict[PeerId | None, dict[PeerId, int]] = {}
-        self._charged: dict[PeerId | None, int] = {}  # the sum of each
-        self._bringer_of: dict[PeerId, PeerId | None] = {}
+        self._charge_of: dict[PeerId, _Charge] = {}
+        self._charged: dict[PeerId | None, int] = {}  # the sum of each bringer
+        self._usual: dict[PeerId | None, _Charge] = {}  # the last charge of each: most are alike
+        # Who was brought by whom, in order: from when somebody has to make room on.
+        self._brought: dict[PeerId | None, dict[PeerId, None]] | None = None
         self._dropped: dict[PeerId, EntryVersion] = {}
         self._forgotten_ms = 0
 
@@ -60,42 +65,47 @@ class Capacity:
         """Note that this node has a connection with a peer."""
         self._met.pop(peer_id, None)
         self._met[peer_id] = None
-        if peer_id in self._bringer_of:
+        if peer_id in self._charge_of:
             self._discharge(peer_id)
             self._met_stored[peer_id] = None
         self._forget_met()
 
     def receive_heard(self, peer_id: PeerId, source: PeerId | None, size: int = 1) -> None:
         """Note that an entry of a peer was stored, who brought it, and how large it is."""
-        self._dropped.pop(peer_id, None)
+        if self._dropped:
+            self._dropped.pop(peer_id, None)
         if peer_id == source and peer_id not in self._met:
             self.receive_met(peer_id)
         if peer_id in self._met:
             self._met_stored.pop(peer_id, None)
             self._met_stored[peer_id] = None
             return
-        if self._bringer_of.get(peer_id, source) == source:
-            bringer = source
-        else:
-            bringer = self._choose_bringer(peer_id, source)
-        if peer_id in self._bringer_of:
+        bringer = source
+        known = self._charge_of.get(peer_id)
+        if known is not None:
+            if known[0] != source:
+                bringer = self._choose_bringer(known, source)
             self._discharge(peer_id)
-        self._bringer_of[peer_id] = bringer
-        self._brought.setdefault(bringer, {})[peer_id] = size
+        charge = self._usual.get(bringer)
+        if charge is None or charge[1] != size:
+            charge = self._usual[bringer] = (bringer, size)
+        self._charge_of[peer_id] = charge
         self._charged[bringer] = self._charged.get(bringer, 0) + size
+        if self._brought is not None:
+            self._brought.setdefault(bringer, {})[peer_id] = None
 
     def receive_again(self, peer_id: PeerId, source: PeerId | None) -> None:
         """Note that somebody brought what is known of a peer already."""
-        if peer_id not in self._bringer_of or self._bringer_of[peer_id] == source:
+        known = self._charge_of.get(peer_id)
+        if known is None or known[0] == source:
             return
-        if peer_id == source or self._choose_bringer(peer_id, source) == source:
-            size = self._brought[self._bringer_of[peer_id]][peer_id]
-            self.receive_heard(peer_id, source, size)
+        if peer_id == source or self._choose_bringer(known, source) == source:
+            self.receive_heard(peer_id, source, known[1])
 
     def receive_forgotten(self, peer_id: PeerId) -> None:
         """Note that the entry of a peer is not stored any more."""
         self._met_stored.pop(peer_id, None)
-        if peer_id in self._bringer_of:
+        if peer_id in self._charge_of:
             self._discharge(peer_id)
         self._forget_met()
 
@@ -129,9 +139,9 @@ class Capacity:
             source: Who brought it.
             linked: Who has a link to this node, and so keeps its place.
         """
-        if self._brought:
+        if self._charged:
             bringer = max(self._charged, key=self._charged.__getitem__)
-            return next(iter(self._brought[bringer]))
+            return next(iter(self._list_brought()[bringer]))
         if newcomer != source and newcomer not in self._met:
             return None
         return next((peer_id for peer_id in self._met_stored if peer_id not in linked), None)
@@ -143,18 +153,29 @@ class Capacity:
 
     def counts(self) -> Iterator[tuple[PeerId | None, int]]:
         """Yield who brought how many of the peers that are not met."""
-        for bringer, charged in self._brought.items():
-            yield bringer, len(charged)
+        for bringer, brought in self._list_brought().items():
+            yield bringer, len(brought)
 
-    def _choose_bringer(self, peer_id: PeerId, source: PeerId | None) -> PeerId | None:
-        known = self._bringer_of[peer_id]
-        size = self._brought[known][peer_id]
-        is_smaller = self._charged.get(source, 0) + size < self._charged[known]
-        return source if is_smaller else known
+    def _list_brought(self) -> dict[PeerId | None, dict[PeerId, None]]:
+        """Return who was brought by each, from the one that was silent the longest on."""
+        if self._brought is None:
+            self._brought = {}
+            for peer_id, (bringer, _) in self._charge_of.items():
+                self._brought.setdefault(bringer, {})[peer_id] = None
+        return self._brought
+
+    def _choose_bringer(self, known: _Charge, source: PeerId | None) -> PeerId | None:
+        bringer, size = known
+        is_smaller = self._charged.get(source, 0) + size < self._charged[bringer]
+        return source if is_smaller else bringer
 
     def _discharge(self, peer_id: PeerId) -> None:
-        bringer = self._bringer_of.pop(peer_id)
-        charged = self._brought[bringer]
-        self._charged[bringer] -= charged.pop(peer_id)
-        if not charged:
-            del self._brought[bringer], self._charged[bringer]
+        bringer, size = self._charge_of.pop(peer_id)
+        self._charged[bringer] -= size
+        if not self._charged[bringer]:
+            del self._charged[bringer]
+            self._usual.pop(bringer, None)
+        if self._brought is not None:
+            del self._brought[bringer][peer_id]
+            if not self._brought[bringer]:
+                del self._brought[bringer]

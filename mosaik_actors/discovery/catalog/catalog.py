@@ -404,19 +404,22 @@ class Catalog:
         """Keep an entry that was accepted, and show what it changes."""
         peer_id, store, reachability = signed.peer_id, self.store, self.reachability
         before = store.find(peer_id)
-        was_reachable = reachability.is_reachable(peer_id)
-        reachability.receive_entry(signed)
+        has_changed, has_doubts = False, reachability.has_doubts
+        if has_doubts:
+            was_reachable = reachability.is_reachable(peer_id)
+            reachability.receive_entry(signed)
+            has_changed = was_reachable != reachability.is_reachable(peer_id)
         is_refresh = (
             before is not None
+            and not has_changed
             and not store.is_gone(peer_id)
-            and was_reachable == reachability.is_reachable(peer_id)
             and signed.says_the_same_as(before)
         )
         if signed.entry.departed:
             self._unsigned.pop(peer_id, None)  # it has left, whoever knew it from where
             reachability.forget(peer_id)
         shift_s = self._steady.shift_s
-        if before is None:
+        if before is None and has_doubts:
             reachability.receive_newcomer(peer_id, steady=now - shift_s)
         store.put(signed, source, is_from_afar=is_from_afar, now=now, shift_s=shift_s)
         self._fresh[peer_id] = signed
@@ -457,7 +460,8 @@ class Catalog:
             return None
         signed = self.store.find_live(peer_id)
         if signed is not None:
-            is_reachable = self.reachability.is_reachable(peer_id)
+            doubts = self.reachability if self.reachability.has_doubts else None
+            is_reachable = doubts is None or doubts.is_reachable(peer_id)
             is_from_afar = self.store.is_from_afar(peer_id)
             if rtt_s is None and is_reachable and not is_from_afar:
                 return signed  # says it all: most are never looked at

@@ -89,6 +89,11 @@ class Reachability:
         """Who has a link to this node."""
         return self._linked
 
+    @property
+    def has_doubts(self) -> bool:
+        """Whether `is_reachable` may say no of anybody."""
+        return self._is_isolated or not self._suspicions.is_empty
+
     def is_reachable(self, peer_id: PeerId) -> bool:
         """Return whether a peer is believed to answer."""
         return not self._is_isolated and not self._suspicions.is_unreachable(peer_id)

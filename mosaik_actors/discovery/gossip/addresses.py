@@ -2,7 +2,7 @@
 
 A pure bookkeeper, a part of `overlay`. ``now`` is monotonic time in seconds.
 
-Invariant: each source of hints, and the signs of life, are about `peers_max` peers at most.
+Invariant: each source of hints is about `peers_max` peers at most.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ...ids import PeerId
 from ...transport.address import DIRECT_COUNT_MAX, PeerAddr
 from ..entry import SignedPeerEntry
 from ..info import PeerInfo
+from ..view import entries_of
 
 _SILENT_LOOKED_AT_MAX = 32
 
@@ -35,14 +36,12 @@ class Addresses:
         self._peers_max = peers_max
         self.known: Mapping[PeerId, PeerInfo] = {}
         self.past: Sequence[SignedPeerEntry] = ()
-        self._heard_at: dict[PeerId, float] = {}
+        self._ahead_s: float | None = None  # the wall clock, of the own entries, less `now`
         self._hints: dict[str, dict[PeerId, PeerAddr]] = {}
 
-    def note_alive(self, signed: SignedPeerEntry, *, now: float) -> None:
-        """Note that a peer has announced itself, or that it leaves."""
-        self._heard_at.pop(signed.peer_id, None)
-        if not signed.entry.departed and len(self._heard_at) < self._peers_max:
-            self._heard_at[signed.peer_id] = now
+    def receive_own(self, own: SignedPeerEntry, *, now: float) -> None:
+        """Take in the own entry, which was written just now."""
+        self._ahead_s = own.version.update / 1000 - now
 
     def receive_hints(self, source: str, addrs: Iterable[PeerAddr]) -> None:
         """Take in where peers may be found, in place of what `source` said before."""
@@ -84,16 +83,13 @@ class Addresses:
         return addr
 
     def list_silent(self, silent_for_s: float, *, now: float) -> dict[PeerId, PeerAddr]:
-        """Return some that were not heard of for so long: they may be a whole network."""
+        """Return some that announced themselves so long ago: they may be a whole network."""
         found = {one.peer_id: one.addr for one in islice(self.past, _SILENT_LOOKED_AT_MAX)}
-        for peer_id, heard_at in list(islice(self._heard_at.items(), _SILENT_LOOKED_AT_MAX)):
-            if heard_at + silent_for_s > now:
-                break
-            info = self.known.get(peer_id)
-            if info is None:
-                del self._heard_at[peer_id]
-            else:
-                found[peer_id] = info.addr
+        if self._ahead_s is not None:
+            latest_ms = (now + self._ahead_s - silent_for_s) * 1000
+            silent = (one.peer for one in entries_of(self.known) if one.version.update <= latest_ms)
+            for peer_id in list(islice(silent, _SILENT_LOOKED_AT_MAX)):
+                found[peer_id] = self.known[peer_id].addr
         return found
 
 

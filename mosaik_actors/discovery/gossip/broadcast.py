@@ -17,8 +17,9 @@ eager:
 
 A node says something new (news) or only gives a sign of life with a new version
 (a refresh). News goes out at once, and what comes within ``announce_gap`` of it
-follows together. Refreshes are held back until there are several to a frame:
-they are most of the traffic and none of the hurry.
+follows together. While there is news in every gap, as when many nodes start, the gap
+doubles, up to `_GAPS_MAX` times: fewer frames with more in each. Refreshes are held back
+until there are several to a frame: they are most of the traffic and none of the hurry.
 
 Who shapes the tree: the paper's trees are each for one sender. Here everybody
 sends, and if everybody's duplicates pruned, links would be cut in several places
@@ -80,12 +81,11 @@ from .announcements import (
     announce_frames,
     ihave_frames,
 )
+from .spread_entries import SpreadEntries, Way
 
 _ROUND_MAX = 255
 _ROUNDS_TO_TRADE = 3  # what a link must save before it is worth a trade (section 3.8)
-_SEEN_MAX = 16_384  # ids of one generation
 _SHAPING_MAX = 256  # ids of those that shape the tree, of one generation
-_STORED_MAX = 16_384  # entries from which grafts are served
 _MISSING_MAX = 8_192
 _SOURCES_MAX = 8  # neighbours remembered to have a missing entry
 _TELL_S = 0.1  # ids of news wait this long for company, or less where all goes faster
@@ -93,12 +93,11 @@ _HOLDS_PER_INTERVAL = 5  # a refresh waits a fifth of the announce interval at e
 _GRAFT_S = 0.5  # news that is announced and not there after this is fetched, likewise
 _REFRESH_HOPS = 8  # a refresh is missed after it could have been held so often
 _NEWS_S = 2.0  # for so long what is said of a peer stays news
-_NEWS_MAX = 4096
-_WAYS_MAX = 1024  # ways that entries came, of which each is held once
+_NEWS_MAX = 256  # peers with news of which one generation is remembered...
+_ACCUSED_MAX = 4096  # ...and peers that were accused
 _RESHAPE_S = 1.0  # after news, which often is of newcomers with new links, the tree is shaped again
+_GAPS_MAX = 4
 _SHAPER_SILENT_INTERVALS = 4  # after so many announce intervals somebody else shapes the tree
-
-_Way = tuple[int, PeerId | None]  # over how many links an entry came, and from whom
 
 
 class Broadcast:
@@ -114,11 +113,11 @@ class Broadcast:
     def __init__(self, me: PeerId, config: DiscoveryConfig, rng: Random, *, now: float) -> None:
         self._me = me
         self._config = config
-        self._gap_s = config.announce_gap
+        self._gap_s = self._push_gap_s = config.announce_gap
         self._hold_s = config.announce_interval / _HOLDS_PER_INTERVAL
         self._reshape_s = min(_RESHAPE_S, self._hold_s)
         self._news_until: Recent[PeerId, float] = Recent(_NEWS_MAX)
-        self._news_end = now  # when all of it is over
+        self._accused_until: Recent[PeerId, float] = Recent(_ACCUSED_MAX)
         self._news_s = min(_NEWS_S, config.announce_interval)
         self._tell_s = min(_TELL_S, self._hold_s)
         self._graft_s = min(_GRAFT_S, config.announce_interval)
@@ -127,14 +126,11 @@ class Broadcast:
         self._rng = rng
         self._eager: dict[PeerId, None] = {}
         self._lazy: dict[PeerId, None] = {}
-        self._seen: Recent[bytes, _Way] = Recent(_SEEN_MAX)
-        self._ways: dict[_Way, _Way] = {}
-        self._shaping: Recent[bytes, bool] = Recent(_SHAPING_MAX)
+        self._known = SpreadEntries()
+        self._shaping: Recent[bytes, Way] = Recent(_SHAPING_MAX)
         self._shaper = me
         self._has_news = False
-        self._shaper_heard_at = now
-        self._stored: dict[PeerId, SignedPeerEntry] = {}
-        self._stored_ids: dict[bytes, PeerId] = {}
+        self._shaper_until = now + _SHAPER_SILENT_INTERVALS * config.announce_interval
         self._missing: dict[bytes, Missing] = {}
         self._deadlines: list[tuple[float, bytes]] = []
         self._to_push: list[ToSpread] = []
@@ -189,11 +185,13 @@ class Broadcast:
         is_redundant = False
         for index, encoded in enumerate(announce.entries):
             message_id = message_id_of(encoded)
-            if message_id in self._seen:
+            if message_id in self._known:
                 is_redundant = is_redundant or message_id in self._shaping
                 continue
             came_over = (rounds[index] if index < len(rounds) else 0) + 1
-            self._note_seen(message_id, (min(came_over, _ROUND_MAX), source))
+            self._known.note_announced(message_id, (min(came_over, _ROUND_MAX), source))
+            if self._missing:
+                self._missing.pop(message_id, None)
             unseen.append(encoded)
         if is_redundant:
             self._send(source, Prune())
@@ -204,13 +202,14 @@ class Broadcast:
 
     def receive_ihave(self, source: PeerId, ihave: IHave, *, now: float) -> None:
         """Take in which entries a neighbour has: wait for those that are not here."""
-        wait_s = self._graft_s if ihave.is_quick else self._graft_refresh_s
+        late_s = self._push_gap_s - self._gap_s
+        wait_s = self._graft_s + late_s if ihave.is_quick else self._graft_refresh_s
         for index, message_id in enumerate(split_ids(ihave.ids)):
-            seen = self._seen.get(message_id)
-            if seen is not None:
+            if message_id in self._known:
+                way = self._shaping.get(message_id)
                 came_over = (ihave.rounds[index] if index < len(ihave.rounds) else 0) + 1
-                if seen[0] - came_over >= _ROUNDS_TO_TRADE and message_id in self._shaping:
-                    self._trade(source, seen[1])
+                if way is not None and way[0] - came_over >= _ROUNDS_TO_TRADE:
+                    self._trade(source, way[1])
             elif (missing := self._missing.get(message_id)) is not None:
                 if len(missing.sources) < _SOURCES_MAX:
                     missing.sources.append(source)
@@ -224,17 +223,17 @@ class Broadcast:
             self._make_eager(source)
         wanted = []
         for message_id in split_ids(graft.ids):
-            peer_id = self._stored_ids.get(message_id)
-            if peer_id is not None:
-                signed = self._stored[peer_id]
-                seen = self._seen.get(message_id)
-                wanted.append(ToSpread(signed, seen[0] if seen else 0, None, True))
+            signed = self._known.find(message_id)
+            if signed is not None:
+                way = self._shaping.get(message_id)
+                round_ = 0 if way is None else way[0]  # it matters for those that shape the tree
+                wanted.append(ToSpread(signed, round_, None, True))
         if wanted:
             self._events.append(SendFrames((source,), announce_frames(wanted)))
 
     def receive_accused(self, peer_id: PeerId, *, now: float) -> None:
         """Note that a peer is said not to answer: what it says next is news."""
-        self._note_news(peer_id, now + self._config.purge_after)
+        self._accused_until.put(peer_id, now + self._config.purge_after)
 
     def receive_prune(self, source: PeerId) -> None:
         """Send a neighbour only ids from now on."""
@@ -258,8 +257,6 @@ class Broadcast:
             is_synced: Whether a sync brought them, and not a broadcast.
             now: Monotonic time in seconds.
         """
-        if now >= self._news_end and len(self._news_until):
-            self._news_until = Recent(_NEWS_MAX)
         until = now + self._news_s
         for signed in entries:
             self._take(signed, source, is_synced, now, until)
@@ -352,45 +349,34 @@ class Broadcast:
     ) -> None:
         """Store an entry, and let it wait for its turn; what is news now is so `until` then."""
         message_id, peer_id = signed.message_id, signed.peer_id
-        seen = self._seen.get(message_id)
-        if seen is None:
-            seen = self._note_seen(message_id, (0, source))
-        before = self._store(peer_id, message_id, signed)
+        way = self._known.take_way(message_id) or (0, source)
+        if self._missing:
+            self._missing.pop(message_id, None)
+        before = self._known.store(signed)
         is_shaper = self._follow_shaper(peer_id, now)
         has_changed = before is None or self._has_changed(signed, before)
         # A refresh right after news replaces it where it has not been announced yet.
-        known_until = self._news_until.get(peer_id)
-        is_quick = has_changed or is_shaper or (known_until is not None and now < known_until)
-        if has_changed or (known_until is not None and known_until > until):
-            self._note_news(peer_id, until)
+        is_accused = now < (self._accused_until.get(peer_id) or now)
+        is_news = has_changed or is_accused
+        is_quick = is_news or is_shaper or now < (self._news_until.get(peer_id) or now)
+        if is_news:
+            self._news_until.put(peer_id, until)
+        if is_accused:
+            self._accused_until.put(peer_id, now)
         if is_shaper:
-            self._shaping.put(message_id, True)
+            self._shaping.put(message_id, way)
         elif has_changed:
             self._has_news = True
         if not self._eager and not self._lazy:
             return
-        message = ToSpread(signed, seen[0], source, is_quick)
+        message = ToSpread(signed, way[0], source, is_quick)
         if is_synced:
-            self._tell_later(message, now)
+            self._tell_later([message], now)
             return
         self._to_push.append(message)
-        due_at = max(now, self._pushed_at + self._gap_s) if is_quick else now + self._hold_s
+        due_at = max(now, self._pushed_at + self._push_gap_s) if is_quick else now + self._hold_s
         if self._push_at is None or due_at < self._push_at:
             self._push_at = due_at
-
-    def _note_seen(self, message_id: bytes, way: _Way) -> _Way:
-        """Remember which way an entry came; there are few ways, and each is held once."""
-        if len(self._ways) >= _WAYS_MAX:
-            self._ways.clear()
-        way = self._ways.setdefault(way, way)
-        self._seen.put(message_id, way)
-        if self._missing:
-            self._missing.pop(message_id, None)
-        return way
-
-    def _note_news(self, peer_id: PeerId, until: float) -> None:
-        self._news_until.put(peer_id, until)
-        self._news_end = max(self._news_end, until)
 
     def _has_changed(self, signed: SignedPeerEntry, before: SignedPeerEntry) -> bool:
         """Return whether an entry says more than that its owner is still there."""
@@ -400,25 +386,11 @@ class Broadcast:
 
     def _follow_shaper(self, peer_id: PeerId, now: float) -> bool:
         """Return whether a peer that was heard of shapes the tree: the smallest id does."""
-        silent_s = _SHAPER_SILENT_INTERVALS * self._config.announce_interval
-        if peer_id > self._shaper and now < self._shaper_heard_at + silent_s:
+        if peer_id > self._shaper and now < self._shaper_until:
             return False
         self._shaper = peer_id
-        self._shaper_heard_at = now
+        self._shaper_until = now + _SHAPER_SILENT_INTERVALS * self._config.announce_interval
         return True
-
-    def _store(
-        self, peer_id: PeerId, message_id: bytes, signed: SignedPeerEntry
-    ) -> SignedPeerEntry | None:
-        before = self._stored.pop(peer_id, None)
-        if before is not None:
-            self._stored_ids.pop(before.message_id, None)
-        elif len(self._stored) >= _STORED_MAX:
-            oldest = self._stored.pop(next(iter(self._stored)))
-            self._stored_ids.pop(oldest.message_id, None)
-        self._stored[peer_id] = signed
-        self._stored_ids[message_id] = peer_id
-        return before
 
     def _push_when_due(self, now: float) -> None:
         if self._push_at is not None and now >= self._push_at:
@@ -428,6 +400,9 @@ class Broadcast:
         messages, self._to_push = self._to_push, []
         self._push_at = None
         if any(message.is_quick for message in messages):
+            is_busy = now < self._pushed_at + 2 * self._push_gap_s
+            longest_s = _GAPS_MAX * self._gap_s
+            self._push_gap_s = min(2 * self._push_gap_s, longest_s) if is_busy else self._gap_s
             self._pushed_at = now
         eager = tuple(self._eager)
         sources = {message.source for message in messages}
@@ -441,20 +416,21 @@ class Broadcast:
                     self._events.append(SendFrames((peer_id,), announce_frames(rest)))
         for message in messages:
             message.pushed = eager
-            self._tell_later(message, now)
+        self._tell_later(messages, now)
 
-    def _tell_later(self, message: ToSpread, now: float) -> None:
-        self._to_tell.append(message)
-        due_at = now + (self._tell_s if message.is_quick else self._tell_refresh_s)
-        if self._tell_at is None or due_at < self._tell_at:
-            self._tell_at = due_at
+    def _tell_later(self, messages: list[ToSpread], now: float) -> None:
+        self._to_tell += messages
+        is_quick = any(message.is_quick for message in messages)
+        wait_s = max(self._tell_s, self._push_gap_s) if is_quick else self._tell_refresh_s
+        if self._tell_at is None or now + wait_s < self._tell_at:
+            self._tell_at = now + wait_s
 
     def _tell(self) -> None:
         """Send ids to whom nothing was pushed, lazy or not: links change meanwhile."""
         messages, self._to_tell = self._to_tell, []
         self._tell_at = None
         # What was replaced meanwhile is not announced: its successor is.
-        messages = [one for one in messages if self._stored.get(one.signed.peer_id) is one.signed]
+        messages = [one for one in messages if self._known.is_last(one.signed)]
         for kind in (True, False):
             of_kind = [message for message in messages if message.is_quick is kind]
             told: dict[tuple[bytes, ...], list[PeerId]] = {}

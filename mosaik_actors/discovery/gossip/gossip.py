@@ -138,13 +138,13 @@ class Gossip:
         """Take in entries that are new to the catalog, the own one among them or not."""
         others = [signed for signed in entries if signed.peer_id != self._me]
         if others:
-            self.overlay.receive_signs_of_life(others, now=now)
+            self.overlay.receive_departed(others)
             self.broadcast.receive_fresh(others, source, is_synced=is_synced, now=now)
         if len(others) == len(entries):
             return
         for signed in entries:
             if signed.peer_id == self._me:
-                self.overlay.receive_own_addr(signed.addr)
+                self.overlay.receive_own(signed, now=now)
                 self.broadcast.receive_own(signed, now=now)
                 if signed.entry.departed:
                     self.overlay.close()

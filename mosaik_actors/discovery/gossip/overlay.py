@@ -56,7 +56,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 
 from ...ids import PeerId
@@ -88,6 +88,7 @@ SHUFFLED_PASSIVE = 4
 _SETTLE_S = 1.0  # a new neighbour is left in peace for its first sync
 _JOIN_S = 0.5  # a newcomer waits this long to be dialled before it dials
 _REFUSALS_MAX = 3  # refused so often in a row, a node insists
+_PICKS = 16  # a whole catalog is put into a random order only if none of these will do
 _SILENT_INTERVALS = 4  # how long a sign of life may take to get here
 
 
@@ -154,16 +155,16 @@ class Overlay:
         self._strangers.receive_known(count_before, now=now)
         self._step(now)
 
-    def receive_signs_of_life(self, entries: Iterable[SignedPeerEntry], *, now: float) -> None:
-        """Note that these peers have announced themselves."""
+    def receive_departed(self, entries: Iterable[SignedPeerEntry]) -> None:
+        """Note that those of these peers are gone whose entries say so."""
         for signed in entries:
-            self._addresses.note_alive(signed, now=now)
             if signed.entry.departed:
                 self._passive.pop(signed.peer_id, None)
 
-    def receive_own_addr(self, addr: PeerAddr) -> None:
-        """Take in where this node can be reached."""
-        self._own_addr = addr
+    def receive_own(self, own: SignedPeerEntry, *, now: float) -> None:
+        """Take in the own entry, which was written just now."""
+        self._own_addr = own.addr
+        self._addresses.receive_own(own, now=now)
 
     def receive_hints(self, source: str, addrs: Iterable[PeerAddr], *, now: float) -> None:
         """Take in where peers may be found, in place of what `source` said before."""
@@ -317,7 +318,8 @@ class Overlay:
             self._drop(self._rng.choice(settled), now)
         if self._strangers.are_any and len(self._dials) < self._config.dials_max:
             self._join_strangers(now)
-        if self._lacks_neighbours() and not self._waits:
+        may_dial = len(self._dials) < self._config.dials_max and not self._waits
+        if may_dial and self._lacks_neighbours():
             self._repair()
 
     def _repair(self) -> None:
@@ -327,9 +329,8 @@ class Overlay:
         is_new = not self._active and len(self._addresses.known) < self._config.neighbours_min
         purpose: Purpose = "join" if is_new else "neighbour"
         past = [one.peer_id for one in self._addresses.past]
-        for pool in (list(self._passive), list(self._addresses.known), past):
-            self._rng.shuffle(pool)
-            for peer_id in pool:
+        for pool in (self._passive, self._addresses.known, past):
+            for peer_id in _in_random_order(self._rng, list(pool)):
                 if not self._lacks_neighbours() or len(self._dials) >= self._config.dials_max:
                     return
                 if self._may_dial(peer_id):
@@ -496,6 +497,14 @@ class Overlay:
 
     def _send(self, peer_id: PeerId, frame: MembershipFrame) -> None:
         self._events.append(SendFrame(peer_id, frame))
+
+
+def _in_random_order(rng: Random, peers: list[PeerId]) -> Iterator[PeerId]:
+    """Give peers in a random order, the first of them perhaps twice: mostly they are enough."""
+    if len(peers) > _PICKS:
+        yield from rng.sample(peers, _PICKS)
+    rng.shuffle(peers)
+    yield from peers
 
 
 def _sample(rng: Random, peers: list[PeerId], count: int) -> list[PeerId]:

@@ -38,12 +38,8 @@ the n never comes back, as those that are gone may have begun the history; and o
 that some have begun and others promised against when one that would decide it never
 comes back. Promises are made only where a majority is in reach to make the rest rare.
 
-Invariants:
-    * Nothing is said of a prepare vote or promise before it is saved.
-    * An incarnation is never in two prepare votes, and a member that is not prepared
-      in its present one never was.
-    * Only the proposer can prepare last, so a complete proposal is one
-      that its proposer has saved a prepare vote for.
+Only the proposer can prepare last, so a complete proposal is one that its proposer has saved a
+prepare vote for. `promises` has what must hold of prepare votes.
 """
 
 from __future__ import annotations
@@ -54,20 +50,7 @@ from math import inf
 from ...errors import RemoteError
 from ...ids import PeerId
 from ..raft.quorum import majority
-from ..wire.bootstrap import (
-    AskOutcome,
-    Complete,
-    Dead,
-    Declined,
-    DeclineReason,
-    Message,
-    Prepared,
-    PrepareVote,
-    Promised,
-    Proposal,
-    Propose,
-    Seek,
-)
+from ..wire import bootstrap as wire
 from ..wire.configuration import make_voters
 from ..wire.status import Status
 from ..wire.types import HISTORY_BYTES
@@ -94,7 +77,7 @@ class Bootstrap(BootstrapTransitions):
             self._give_up(now)
         self._seek([peer for peer in self._peers.without_history() if peer not in before])
 
-    def receive_message(self, peer: PeerId, message: Message, *, now: float) -> None:
+    def receive_message(self, peer: PeerId, message: wire.Message, *, now: float) -> None:
         """Take in a message, as `bootstrap_wire.decode_message` returned it.
 
         Afterwards drain `next_event` and re-read `get_timer`.
@@ -104,21 +87,21 @@ class Bootstrap(BootstrapTransitions):
                 member has no part in. Nothing has changed.
         """
         match message:
-            case Seek():
+            case wire.Seek():
                 self._receive_seek(peer, message, now)
-            case Propose(proposal):
+            case wire.Propose(proposal):
                 self._receive_propose(peer, self._checked(peer, proposal), now)
-            case Prepared(proposal):
+            case wire.Prepared(proposal):
                 self._receive_prepared(peer, self._checked(peer, proposal), now)
-            case Complete(proposal):
+            case wire.Complete(proposal):
                 self._receive_complete(peer, self._checked(peer, proposal), now)
-            case AskOutcome(proposal):
+            case wire.AskOutcome(proposal):
                 self._answer(peer, self._checked(peer, proposal), now)
-            case Declined(history, why):
+            case wire.Declined(history, why):
                 self._receive_declined(peer, history, why, now)
-            case Promised(history):
+            case wire.Promised(history):
                 self._receive_promised(peer, history, now)
-            case Dead(history):
+            case wire.Dead(history):
                 self._receive_dead(history, now)
 
     def prepare_vote_saved(self, *, now: float) -> None:
@@ -129,12 +112,12 @@ class Bootstrap(BootstrapTransitions):
         if self.phase is not BootstrapPhase.PREPARED:
             self._seek()
         elif promises.has_promised:
-            self._tell(promises.proposal, Promised(promises.proposal.history))
+            self._tell(promises.proposal, wire.Promised(promises.proposal.history))
             self._count_promises(now)
         elif promises.is_proposer:
             self._begin(now)
         else:
-            self._send(promises.proposal.proposer, Prepared(promises.proposal))
+            self._send(promises.proposal.proposer, wire.Prepared(promises.proposal))
 
     def joined(self, history: bytes, *, now: float) -> None:
         """Note that this member joined a history; it saves that instead of its prepare vote.
@@ -215,7 +198,7 @@ class Bootstrap(BootstrapTransitions):
 
     # Proposing.
 
-    def _receive_seek(self, peer: PeerId, seek: Seek, now: float) -> None:
+    def _receive_seek(self, peer: PeerId, seek: wire.Seek, now: float) -> None:
         self._peers.receive_seek(peer, seek, now=now)
         mine = self._proposal
         if mine is None or peer not in mine.voters:
@@ -223,7 +206,7 @@ class Bootstrap(BootstrapTransitions):
         if seek.incarnation != mine.incarnation_of(peer):
             self._give_up(now)
 
-    def _receive_prepared(self, peer: PeerId, proposal: Proposal, now: float) -> None:
+    def _receive_prepared(self, peer: PeerId, proposal: wire.Proposal, now: float) -> None:
         if proposal != self._proposal:
             self._answer(peer, proposal, now)
             return
@@ -234,22 +217,22 @@ class Bootstrap(BootstrapTransitions):
             self._prepare(proposal, now)
 
     def _receive_declined(
-        self, peer: PeerId, history: bytes, why: DeclineReason, now: float
+        self, peer: PeerId, history: bytes, why: wire.DeclineReason, now: float
     ) -> None:
         if self._is_proposing(history):
-            if why is not DeclineReason.HISTORY_EXISTS:
+            if why is not wire.DeclineReason.HISTORY_EXISTS:
                 self._peers.note_busy(peer, now=now)
             self._give_up(now)
 
     # Prepared.
 
-    def _receive_propose(self, peer: PeerId, proposal: Proposal, now: float) -> None:
+    def _receive_propose(self, peer: PeerId, proposal: wire.Proposal, now: float) -> None:
         if proposal.proposer != peer:
             raise RemoteError(f"a proposal of {proposal.proposer.short} from {peer.short}")
         promises, history = self._promises, proposal.history
         if self._is_waiting_for(proposal):
             if promises.is_saved:
-                self._send(peer, Prepared(proposal))
+                self._send(peer, wire.Prepared(proposal))
             return
         is_settled = promises.is_prepared_for(history) or promises.is_dead(history)
         if is_settled or self._is_proposing(history):
@@ -257,25 +240,25 @@ class Bootstrap(BootstrapTransitions):
             return
         why = self._why_not(proposal)
         if why is not None:
-            self._send(peer, Declined(history, why))
-            if why is DeclineReason.OTHER_INCARNATION:
+            self._send(peer, wire.Declined(history, why))
+            if why is wire.DeclineReason.OTHER_INCARNATION:
                 self._seek([peer])
             return
         self._give_up(now)
         self._prepare(proposal, now)
 
-    def _why_not(self, proposal: Proposal) -> DeclineReason | None:
+    def _why_not(self, proposal: wire.Proposal) -> wire.DeclineReason | None:
         """Return why this member does not prepare to a proposal, None if it may."""
         if self._history or self._peers.living_history():
-            return DeclineReason.HISTORY_EXISTS
+            return wire.DeclineReason.HISTORY_EXISTS
         if self._is_observer:
-            return DeclineReason.OBSERVER
+            return wire.DeclineReason.OBSERVER
         if proposal.incarnation_of(self._me) != self._promises.incarnation:
-            return DeclineReason.OTHER_INCARNATION
+            return wire.DeclineReason.OTHER_INCARNATION
         # Of two that propose at once the lower one goes on.
         is_own_better = self._proposal is not None and self._me < proposal.proposer
         is_busy = is_own_better or self._promises.prepare_vote is not None
-        return DeclineReason.BUSY if is_busy else None
+        return wire.DeclineReason.BUSY if is_busy else None
 
     def _look_for_history(self, now: float) -> None:
         """Begin when others have; let go when there is another history, to be accepted into it."""
@@ -303,7 +286,7 @@ class Bootstrap(BootstrapTransitions):
         else:
             self._promise_at_s = now + self._attempt_s
 
-    def _receive_complete(self, peer: PeerId, proposal: Proposal, now: float) -> None:
+    def _receive_complete(self, peer: PeerId, proposal: wire.Proposal, now: float) -> None:
         if self._is_waiting_for(proposal):
             self._begin(now)
         elif proposal.history != self._history:
@@ -329,8 +312,6 @@ class Bootstrap(BootstrapTransitions):
         if self._promises.is_hopeless():
             self._be_free(now)
 
-    # Helpers.
-
     @property
     def _resends(self) -> bool:
         """Whether something is to be said again and again."""
@@ -349,23 +330,23 @@ class Bootstrap(BootstrapTransitions):
             self._seek()
         if self._proposal is not None:
             missing = self._missing()
-            self._tell(self._proposal, Propose(self._proposal), lambda peer: peer in missing)
+            self._tell(self._proposal, wire.Propose(self._proposal), lambda peer: peer in missing)
         elif self.phase is BootstrapPhase.BEGUN:
             mine = promises.proposal
             follows = self._peers.follows
-            self._tell(mine, Complete(mine), lambda peer: not follows(peer, mine.history))
+            self._tell(mine, wire.Complete(mine), lambda peer: not follows(peer, mine.history))
         elif (
             self.phase is BootstrapPhase.PREPARED and now >= self._ask_from_s and promises.is_saved
         ):
             mine = promises.proposal
-            self._tell(mine, AskOutcome(mine), lambda peer: not promises.has_promise_of(peer))
+            self._tell(mine, wire.AskOutcome(mine), lambda peer: not promises.has_promise_of(peer))
 
-    def _is_waiting_for(self, proposal: Proposal) -> bool:
+    def _is_waiting_for(self, proposal: wire.Proposal) -> bool:
         """Return whether this member is prepared for a proposal, and has promised nothing else."""
-        is_prepared = self._promises.prepare_vote == PrepareVote(proposal)
+        is_prepared = self._promises.prepare_vote == wire.PrepareVote(proposal)
         return is_prepared and self.phase is BootstrapPhase.PREPARED
 
-    def _checked(self, peer: PeerId, proposal: Proposal) -> Proposal:
+    def _checked(self, peer: PeerId, proposal: wire.Proposal) -> wire.Proposal:
         """Return a proposal that `peer` and this member have a part in, else raise."""
         voters, needed = proposal.voters, self._config.initial_voters
         if len(voters) != needed:

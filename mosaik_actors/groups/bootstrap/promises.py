@@ -4,13 +4,14 @@ The part of `bootstrap` that safety rests on. It knows no time and no peers' sta
 
 Invariants:
     * Nothing is said of a prepare vote or promise before it is saved (`is_saved`).
-    * A member takes a new incarnation whenever it is free of a prepare vote, however
-      that ended: so one that is not prepared in its present incarnation never was.
+    * A member takes a new incarnation whenever it is free of a prepare vote, however that ended: so
+      one that is not prepared in its present incarnation never was, and none is in two of them.
     * What a verdict says stays true.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -47,7 +48,7 @@ class Promises:
         self._rng = rng
         self._save_later = save
         self._unsaved_count = 0
-        self._dead: dict[bytes, None] = {}
+        self._dead: deque[bytes] = deque(maxlen=_DEAD_KEPT_MAX)
         self._never_begin: dict[PeerId, None] = {}
         self.prepare_vote = prepare_vote
         self.incarnation = rng.randbytes(INCARNATION_BYTES)
@@ -121,9 +122,8 @@ class Promises:
 
     def note_dead(self, history: bytes) -> None:
         """Remember, for a while, that a history never begins, or never with a majority."""
-        self._dead[history] = None
-        if len(self._dead) > _DEAD_KEPT_MAX:
-            del self._dead[next(iter(self._dead))]
+        if history not in self._dead:
+            self._dead.append(history)
 
     def note_promise(self, peer: PeerId) -> None:
         """Note that a voter never will begin what this member is prepared for."""

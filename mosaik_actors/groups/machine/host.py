@@ -7,8 +7,7 @@ Invariants:
     * The same entries in the same order give the same state, the same positions and the same bytes
       of a snapshot on every member, however many of them come in one call.
     * After the history is closed no command is applied any more.
-    * A command of another history that is replayed counts as one of here, and
-      is applied once like any other.
+    * A command of another history that is replayed counts as one of here, and is applied once.
     * A machine that has failed is given nothing more until it is put back.
     * What a command returned is kept at the end of its entry, so that all members have
       the same results at the same place in the log.
@@ -36,7 +35,6 @@ from ..wire.system_entries import Replay, SystemEntry, TakeSnapshot, decode_syst
 from .initial import InitialState
 from .ledger import Ledger
 from .machine import QueryAnswer, StateMachine
-from .payloads import AppliedOutcome
 from .runner import MachineFailed, Runner
 from .sessions import CommandAnswer, Refusal, SessionLimits, Sessions, refuse
 from .snapshot import Header, SnapshotError, checked_parts
@@ -73,11 +71,9 @@ class Replayed(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Applied:
-    """What came of some entries.
+    """What came of some entries; `Host.apply` says for whom, and whether with snapshots.
 
     Attributes:
-        my_client: Whose answers are wanted.
-        takes_snapshots: Whether the snapshots are taken that the log asks for.
         answers: What became of the own client's commands, in log order.
         snapshots: The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
         replayed: What was applied of other histories.
@@ -102,6 +98,7 @@ class Host:
 
     Attributes:
         index: The last entry that is applied.
+        codec, results: Those of the machine's commands, and of what it returns.
 
     Raises:
         TypeError: The machine's `Command` or `Result` is no type that can be sent.
@@ -123,6 +120,7 @@ class Host:
         self.index = 0
         self._initial = InitialState(machine)
         self._runner = Runner(machine, group_id, network_id)
+        self.codec, self.results = self._runner.codec, self._runner.results
         self._failure: MachineFailed | None = None
         self._is_fresh = True
         self._is_restoring = False
@@ -134,26 +132,10 @@ class Host:
 
     # Commands and queries.
 
-    def encode_commands(self, commands: Sequence[Any]) -> list[bytes]:
-        """Return the payloads of commands: of several in one call, many are in each.
-
-        Raises:
-            EncodeError: One is not of the machine's `Command`, or too large.
-        """
-        return self._runner.codec.encode(commands)
-
-    def decode_commands(self, payloads: Sequence[bytes]) -> list[Any]:
-        """Return the commands in payloads that were applied here: so all could be decoded."""
-        return self._runner.codec.decode(payloads)[0]
-
-    def decode_result(self, result: bytes) -> AppliedOutcome:
-        """Return what a command returned, of an answer's `result`."""
-        return self._runner.results.decode(result)
-
     def check_readable(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` unless all these commands of another member can be decoded here."""
-        self._runner.codec.check_counts(payloads)
-        commands, error = self._runner.codec.decode(payloads)
+        self.codec.check_counts(payloads)
+        commands, error = self.codec.decode(payloads)
         if error is not None:
             raise DecodeError(f"a command could not be decoded: {clip(error)}")
         self.machine.check_readable(commands)
@@ -308,7 +290,7 @@ class Host:
         else:
             self._apply_system_entry(content, applied)
         self._runner.end_entry(entry.index, entry.term)
-        if self._runner.results.is_wanted:
+        if self.results.is_wanted:
             self._keep_results()
             answers = applied.answers
             answers[answered_count:] = map(self._with_result, answers[answered_count:])

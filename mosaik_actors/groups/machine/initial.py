@@ -9,7 +9,6 @@ A machine whose attributes cannot be copied, or that keeps state elsewhere, defi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -22,16 +21,14 @@ class InitialState:
 
     def __init__(self, machine: StateMachine) -> None:
         self._machine = machine
-        self._attributes: dict[str, Any] = {}
         self._cause: Exception | None = None
-        if not self._own_reset():
-            self._attributes = self._copy(vars(machine))
+        self._reset = getattr(machine, "reset", None)
+        self._attributes = {} if callable(self._reset) else self._copy(vars(machine))
 
     def bring_back(self) -> None:
         """Put the machine back to it; raise `ConfigError` if it has no copy and no `reset`."""
-        reset = self._own_reset()
-        if reset is not None:
-            reset()
+        if callable(self._reset):
+            self._reset()
             return
         if self._cause is not None:
             name = type(self._machine).__name__
@@ -42,10 +39,6 @@ class InitialState:
         attributes = self._copy(self._attributes)
         now.clear()
         now.update(attributes | kept)
-
-    def _own_reset(self) -> Callable[[], object] | None:
-        reset = getattr(self._machine, "reset", None)
-        return reset if callable(reset) else None
 
     def _copy(self, attributes: dict[str, Any]) -> dict[str, Any]:
         """Return a copy of what cannot be called; in one go, so that what is shared stays so."""

@@ -21,7 +21,7 @@ its place, alike everywhere, and whoever wants the result is notified.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -71,6 +71,13 @@ def decode_positions(data: bytes | None) -> range | None:
     return None
 
 
+class Decoded(NamedTuple):
+    """The commands of a run of payloads, up to the first that could not be decoded, and why."""
+
+    commands: list[Any]
+    error: Exception | None = None
+
+
 class AppliedOutcome(msgspec.Struct, frozen=True):
     """What `apply` returned; or the class of a value that is not of the machine's `Result`."""
 
@@ -104,14 +111,11 @@ class CommandCodec:
             payloads += self._encode_run(commands[at : at + PAYLOAD_COMMANDS])
         return payloads
 
-    def decode(self, payloads: Sequence[bytes]) -> tuple[list[Any], Exception | None]:
-        """Return the commands in payloads, up to the first that could not be decoded, and why.
-
-        Raises nothing.
-        """
+    def decode(self, payloads: Sequence[bytes]) -> Decoded:
+        """Return the commands in payloads, up to the first that could not be; raises nothing."""
         commands = self._decode_together(payloads) if len(payloads) > 1 else None
         if commands is not None:
-            return commands, None
+            return Decoded(commands)
         commands = []
         for payload in payloads:
             error: Exception | None = None
@@ -125,8 +129,8 @@ class CommandCodec:
                     more, error = self.decode(cut)  # which one it is
             commands += more
             if error is not None:
-                return commands, error
-        return commands, None
+                return Decoded(commands, error)
+        return Decoded(commands)
 
     def check_counts(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` if one of the payloads would hold everything up for too long."""

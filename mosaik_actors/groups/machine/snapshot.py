@@ -15,11 +15,12 @@ written as we would write them, which refuses doubled clients and the like.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from ...errors import DecodeError, MosaikError
+from ...errors import MosaikError
 from ...wire_encoding import BoundedDecoder, encode
 from ..wire.records import PART_BYTES_MAX, PARTS_COUNT_MAX
 from ..wire.types import Index
@@ -41,7 +42,6 @@ class Header(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         ledger: The group's own decisions, its history's id among them.
-        sessions: Which commands of which client were applied.
         index: The last entry that is included.
         position: How many commands were applied.
         has_machine: Whether the machine's parts follow; else it is as it was when it was made.
@@ -68,8 +68,8 @@ class Header(msgspec.Struct, frozen=True, eq=False):
         Raises:
             DecodeError: There is none, or it breaks a limit.
         """
-        first = _decoder.decode(_next(parts))
-        table = b"".join([first.piece, *[_next(parts) for _ in range(first.more_count)]])
+        first = _decoder.decode(next(parts, b""))
+        table = b"".join([first.piece, *islice(parts, first.more_count)])
         ledger, sessions = Ledger.from_bytes(first.ledger), Sessions.from_bytes(table, limits)
         return cls(ledger, sessions, first.index, first.position, first.has_machine)
 
@@ -86,13 +86,6 @@ def checked_parts(
         if count > PARTS_COUNT_MAX:
             raise error(f"more than {PARTS_COUNT_MAX} parts")
         yield part
-
-
-def _next(parts: Iterator[bytes]) -> bytes:
-    part = next(parts, None)
-    if part is None:
-        raise DecodeError("a snapshot ends in its header")
-    return part
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True, tag="state-1"):

@@ -4,7 +4,7 @@
 it. `following` says which history the member follows, from how it begins to how it is merged
 into another one; `history` is its part in that one. `membership` decides as leader who votes;
 `voter_changes`, `availability`, `leaving`, `catching_up`, `compaction`, `commanding`, `saving`,
-`continuing`, `survival` and `own_status` each do one thing of its life. `context` is what they
+`continuing` and `own_status` each do one thing of its life. `context` is what they
 share, `events` what it publishes.
 
 Start with `member`, then `following`, then `history`. Imports `wire`, `storage`,

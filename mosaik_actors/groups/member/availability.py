@@ -17,22 +17,16 @@ MAJORITY_LOST: Final = (
     "a majority of the voters has lost what it had stored, and with it perhaps what was "
     "acknowledged; see `force_new_group`"
 )
+_LOG_FULL: Final = (
+    "the log is full: with `snapshot` and `restore` the machine would have it compacted"
+)
 _CONTINUED: Final = "the voters have lost what they had; who is left goes on without them"
 
 
 class Availability:
-    """What a member waits for before it is online.
-
-    Args:
-        sync: How this member catches up.
-
-    Attributes:
-        disk: How the disk does.
-        is_admitted: Whether this member's place in the group is final for now.
-    """
+    """What a member waits for before it is online."""
 
     def __init__(self, context: Context, raft: Raft, history: bytes, sync: CatchingUp) -> None:
-        self.disk = DiskState.FINE
         self._context = context
         self._raft = raft
         self._history = history
@@ -40,14 +34,9 @@ class Availability:
         self._is_caught_up = False
         # A voter of a committed configuration has its place, also when it comes back.
         is_voter = context.me in raft.final_configuration[1].voters
-        self.is_admitted = is_voter and not raft.is_non_voting
+        self.is_admitted = is_voter and not raft.is_non_voting  # its place is final for now
         self._admitted_index: int | None = None
         self._caught_up_index: int | None = None
-
-    @property
-    def is_stalled(self) -> bool:
-        """Whether the disk takes nothing: the member is silent until it does."""
-        return self.disk is DiskState.FULL
 
     @property
     def is_catching_up(self) -> bool:
@@ -62,8 +51,9 @@ class Availability:
     @property
     def why_offline(self) -> str | None:
         """Why commands are not taken at the moment; None when they are."""
-        if self.disk is not DiskState.FINE:
-            return str(self.disk.value)
+        disk = self._context.saving.disk
+        if disk is not DiskState.FINE:
+            return str(disk.value)
         if self._raft.has_lost_entries:
             return "the log here lacks entries that were acknowledged: waiting to be taken in anew"
         if self.is_closed:
@@ -88,9 +78,7 @@ class Availability:
         if not self.is_admitted:
             return "being taken in: the change of the voters is not finished"
         if self._raft.log.size_bytes >= self._raft.settings.log_bytes:
-            return (
-                "the log is full: with `snapshot` and `restore` the machine would have it compacted"
-            )
+            return _LOG_FULL
         return None
 
     @property
@@ -120,28 +108,25 @@ class Availability:
         if leader == self._raft.leader:
             self._admitted_index = index
 
-    def note_caught_up(self) -> None:
-        """Note when this member has applied what was committed when it first met its leader.
-
-        A member that restarts is told the commit index only then; until it has
-        applied that much, what it shows is of the past.
-        """
-        if self._is_caught_up:
-            return
-        raft = self._raft
-        if raft.leader is None or raft.term_at(raft.applied_index) != raft.term:
-            return  # nothing of this term is applied: what was committed before may lack too
-        if self._caught_up_index is None:
-            status = self._context.statuses.get(raft.leader)
-            self._caught_up_index = 0 if status is None else status.commit_index
-        self._is_caught_up = raft.applied_index >= self._caught_up_index
-
-    def note_admitted(self) -> None:
-        """Note when this member's place in the group is final for now: then it may be online."""
-        if self.is_admitted:
-            return
+    def note_progress(self) -> None:
+        """Note when this member has caught up with its leader, and when its place is final."""
+        self._is_caught_up = self._is_caught_up or self._has_caught_up()
         raft, index = self._raft, self._admitted_index
         has_place = index is not None and raft.commit_index >= index
         # An observer never is to vote, and a leader is one of the voters.
         is_observer = self._is_caught_up and self._context.is_observer
-        self.is_admitted = has_place or is_observer or raft.is_leader
+        self.is_admitted = self.is_admitted or has_place or is_observer or raft.is_leader
+
+    def _has_caught_up(self) -> bool:
+        """Return whether all is applied that was committed when this member first met its leader.
+
+        A member that restarts is told the commit index only then; until it has
+        applied that much, what it shows is of the past.
+        """
+        raft = self._raft
+        if raft.leader is None or raft.term_at(raft.applied_index) != raft.term:
+            return False  # nothing of this term is applied: what was committed before may lack too
+        if self._caught_up_index is None:
+            status = self._context.statuses.get(raft.leader)
+            self._caught_up_index = 0 if status is None else status.commit_index
+        return raft.applied_index >= self._caught_up_index

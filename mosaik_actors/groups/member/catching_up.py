@@ -13,27 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
-from typing import TYPE_CHECKING
 
 from ...errors import RemoteError
 from ...ids import PeerId
+from ..machine import sync_roles as roles
 from ..machine.runner import MachineFailed
 from ..machine.snapshot import SnapshotError
-from ..machine.state_sync import StateSync
-from ..machine.sync_roles import (
-    Holder,
-    InstallEntries,
-    InstallSnapshot,
-    RequestedSnapshot,
-    SendSync,
-    SnapshotFailed,
-    SnapshotWanted,
-    StateSyncFailed,
-    StateSyncFinished,
-    SyncContext,
-    SyncMismatch,
-    SyncTask,
-)
 from ..raft.pending_io import PendingIo
 from ..raft.raft import Raft
 from ..wire.frames import SYNC_ANSWER, SYNC_ASK, with_history
@@ -41,52 +26,34 @@ from ..wire.raft import Append, Heartbeat, Message, SnapshotOffer, VoteReply
 from ..wire.records import EntryKind, SnapshotMetadata
 from ..wire.system_entries import TakeSnapshot, encode_system_entry
 from ..wire.types import REQUEST_BYTES
-from .events import Logged, Notify, StateReplaced
-
-if TYPE_CHECKING:
-    from .context import Context
-
-KeepSnapshot = Callable[[SnapshotMetadata, Sequence[bytes]], None]
+from .compaction import Compaction
+from .context import Context
+from .events import StateReplaced
 
 _AGAIN_S = 0.5
 _SNAPSHOT_WAIT_S = 1.0  # for all members to take their snapshots at the same place
 
 
 class CatchingUp:
-    """Both sides of state sync at one member.
-
-    Args:
-        keep_snapshot: Takes a snapshot that is to be saved with its metadata.
-
-    Attributes:
-        served_bytes: What was handed to those who catch up.
-        mismatch_count: How often what was fetched did not fit together.
-    """
+    """Both sides of state sync at one member."""
 
     def __init__(
-        self,
-        context: Context,
-        raft: Raft,
-        history: bytes,
-        keep_snapshot: KeepSnapshot,
-        *,
-        now: float,
+        self, context: Context, raft: Raft, history: bytes, compaction: Compaction, *, now: float
     ) -> None:
-        self.served_bytes = 0
-        self.mismatch_count = 0
+        self.served_bytes = 0  # what was handed to those who catch up
+        self.mismatch_count = 0  # how often what was fetched did not fit together
         self._context = context
         self._raft = raft
         self._history = history
-        self._keep_snapshot = keep_snapshot
-        self._sync: StateSync = context.sync
-        self._provider = self._sync.provider(self._sync_context(now))
-        self._task: SyncTask | None = None
+        self._compaction = compaction
+        self.provider = context.sync.provider(self._sync_context(now))
+        self._task: roles.SyncTask | None = None
         self._again_at_s: float | None = None
         self._wanted_index = 0
         self._snapshot_by_s: float | None = None
         self._restoring: tuple[SnapshotMetadata, Sequence[bytes], Iterator[None]] | None = None
         self._is_broken = False
-        self._to_install: InstallEntries | InstallSnapshot | None = None
+        self._to_install: roles.InstallEntries | roles.InstallSnapshot | None = None
 
     @property
     def is_active(self) -> bool:
@@ -98,7 +65,7 @@ class CatchingUp:
         self._wanted_index = max(self._wanted_index, index)
         if self._task is None:
             self._again_at_s = None
-            self._task = self._sync.requester(self._sync_context(now))
+            self._task = self._context.sync.requester(self._sync_context(now))
             self.holders_changed(now=now)
 
     def holds_back(self, message: Message) -> bool:
@@ -118,46 +85,39 @@ class CatchingUp:
         """Look anew at who can serve."""
         if self._task is None:
             return
+        statuses = self._context.statuses
+        here = {peer: said for peer, said in statuses.items() if said.history == self._history}
         holders = {
-            peer: Holder(status.first_index, status.commit_index, status.is_catching_up)
-            for peer, status in self._context.statuses.items()
-            if status.history == self._history
+            peer: roles.Holder(said.first_index, said.commit_index, said.is_catching_up)
+            for peer, said in here.items()
         }
-        self._task.update_holders(holders, self._raft.leader or self._leader_by_hearsay(), now=now)
-
-    def _leader_by_hearsay(self) -> PeerId | None:
-        """Return who leads as others say: one that joins has not heard of a leader yet."""
-        said = [
-            status for status in self._context.statuses.values() if status.history == self._history
-        ]
-        return max(said, key=lambda status: status.term).leader if said else None
-
-    def receive_ask(self, peer: PeerId, data: bytes, *, now: float) -> None:
-        """Serve. Raises `RemoteError`."""
-        self._provider.receive_message(peer, data, now=now)
+        leader = self._raft.leader
+        if leader is None and here:  # one that joins has not heard of it, but others have
+            leader = max(here.values(), key=lambda said: said.term).leader
+        self._task.update_holders(holders, leader, now=now)
 
     def receive_answer(self, peer: PeerId, data: bytes, *, now: float) -> None:
         """Take in what was asked for. Raises `RemoteError`."""
         if self._task is not None:
             self._task.receive_message(peer, data, now=now)
 
-    def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
+    def snapshot_made(self, snapshot: roles.RequestedSnapshot, *, now: float) -> None:
         """Keep a snapshot for those who fetch it."""
         self._snapshot_by_s = None
-        self._provider.snapshot_made(snapshot, now=now)
+        self.provider.snapshot_made(snapshot, now=now)
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`."""
         if self._restoring is not None:
             return -inf
-        times = [self._provider.get_timer(), self._again_at_s, self._snapshot_by_s]
+        times = [self.provider.get_timer(), self._again_at_s, self._snapshot_by_s]
         if self._task is not None:
             times.append(self._task.get_timer())
         return min([time for time in times if time is not None], default=inf)
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
-        self._provider.handle_timer(now=now)
+        self.provider.handle_timer(now=now)
         if self._snapshot_by_s is not None and now >= self._snapshot_by_s:
             self._take_snapshot_alone(now)
         if self._again_at_s is not None and now >= self._again_at_s:
@@ -174,14 +134,12 @@ class CatchingUp:
                 return
             pending_io.run()
 
-    # Helpers.
-
-    def _sync_context(self, now: float) -> SyncContext:
-        raft = self._raft
-        return SyncContext(
-            me=self._context.me,
+    def _sync_context(self, now: float) -> roles.SyncContext:
+        raft, context = self._raft, self._context
+        return roles.SyncContext(
+            me=context.me,
             log=raft,
-            rng=self._context.rng,
+            rng=context.rng,
             now=now,
             is_leader=lambda: raft.is_leader,
             next_index=raft.commit_index + 1,
@@ -199,27 +157,24 @@ class CatchingUp:
         try:
             parts = self._context.host.snapshot_parts()
         except SnapshotError as exc:
-            self._context.emit(Logged(True, f"a snapshot could not be made: {exc}"))
+            self._context.warn(f"a snapshot could not be made: {exc}")
             return
+        metadata = raft.metadata_at(raft.applied_index)
         request_id = self._context.rng.randbytes(REQUEST_BYTES)
-        self._provider.snapshot_made(
-            RequestedSnapshot(raft.metadata_at(raft.applied_index), request_id, parts), now=now
-        )
+        self.provider.snapshot_made(roles.RequestedSnapshot(metadata, request_id, parts), now=now)
 
     def _serve(self, now: float) -> None:
-        while (event := self._provider.next_event()) is not None:
+        while (event := self.provider.next_event()) is not None:
             match event:
-                case SendSync(peer, data):
+                case roles.SendSync(peer, data):
                     self.served_bytes += len(data)
                     self._context.send(peer, with_history(SYNC_ANSWER, self._history, data))
-                case SnapshotWanted(request_id):
-                    system_entry = TakeSnapshot(request_id)
-                    self._raft.propose(
-                        encode_system_entry(system_entry), system_entry, EntryKind.SYSTEM
-                    )
+                case roles.SnapshotWanted(request_id):
+                    entry = TakeSnapshot(request_id)
+                    self._raft.propose(encode_system_entry(entry), entry, EntryKind.SYSTEM)
                     self._snapshot_by_s = now + _SNAPSHOT_WAIT_S
-                case SnapshotFailed(_, reason):
-                    self._context.emit(Logged(True, f"a snapshot could not be made: {reason}"))
+                case roles.SnapshotFailed(_, reason):
+                    self._context.warn(f"a snapshot could not be made: {reason}")
 
     def _ask(self, now: float) -> None:
         while self._task is not None and self._to_install is None:
@@ -227,19 +182,19 @@ class CatchingUp:
             match event:
                 case None:
                     return
-                case SendSync(peer, data):
+                case roles.SendSync(peer, data):
                     self._context.send(peer, with_history(SYNC_ASK, self._history, data))
-                case InstallEntries() | InstallSnapshot():
+                case roles.InstallEntries() | roles.InstallSnapshot():
                     self._to_install = event
-                case SyncMismatch(what):
+                case roles.SyncMismatch(what):
                     self.mismatch_count += 1
-                    self._context.emit(Logged(True, f"{what}; it is fetched anew"))
-                case StateSyncFinished():
+                    self._context.warn(f"{what}; it is fetched anew")
+                case roles.StateSyncFinished():
                     self._task = None
                     if self._raft.commit_index < self._wanted_index:
                         self._again_at_s = now + _AGAIN_S
-                case StateSyncFailed(reason):
-                    self._context.emit(Logged(True, f"catching up failed, trying again: {reason}"))
+                case roles.StateSyncFailed(reason):
+                    self._context.warn(f"catching up failed, trying again: {reason}")
                     self._task = None
                     self._again_at_s = now + _AGAIN_S
 
@@ -254,7 +209,7 @@ class CatchingUp:
         if raft.is_leader:
             self._to_install = self._task = None  # a leader lacks nothing
             return False
-        if isinstance(waiting, InstallSnapshot):
+        if isinstance(waiting, roles.InstallSnapshot):
             if waiting.metadata.index > raft.commit_index:
                 steps = self._context.host.restore(waiting.parts, waiting.metadata.index)
                 self._restoring = (waiting.metadata, waiting.parts, steps)
@@ -270,31 +225,28 @@ class CatchingUp:
         metadata, parts, steps = self._restoring
         try:
             next(steps)
+            return False
         except StopIteration:
             self._restoring = None
-            self._keep_snapshot(metadata, parts)
+            self._compaction.keep_snapshot(metadata, parts)
             self._try(lambda: self._raft.install(metadata))
-            self._context.emit(Notify(StateReplaced(self._context.host.position)))
+            self._context.notify(StateReplaced(self._context.host.position))
             self._is_broken = False
-            self._end_install(now)
-            return True
         except RemoteError as exc:
             if self._is_broken:  # the second: what all others could write cannot be read here
-                raise MachineFailed(
-                    metadata.index, exc, "two snapshots could not be restored"
-                ) from exc
+                why = "two snapshots could not be restored"
+                raise MachineFailed(metadata.index, exc, why) from exc
             # The machine is of no use until another snapshot is in it.
             self._restoring, self._is_broken = None, True
-            self._context.emit(Logged(True, f"a snapshot was refused: {exc}"))
-            self._end_install(now)
-            return True
-        return False
+            self._context.warn(f"a snapshot was refused: {exc}")
+        self._end_install(now)
+        return True
 
     def _try(self, install: Callable[[], object]) -> None:
         try:
             install()
         except RemoteError as exc:
-            self._context.emit(Logged(True, f"what was fetched does not fit: {exc}"))
+            self._context.warn(f"what was fetched does not fit: {exc}")
 
     def _end_install(self, now: float) -> None:
         self._to_install = None

@@ -1,26 +1,22 @@
 """Commands on their way to the leader, and into the log where the leader is.
 
-Whatever piled up since the last turn leaves together: at the leader as entries
-of a good size, elsewhere as frames to the leader. What came of them is learnt
-by applying the log (`history`); here only those that certainly did not get into
-it are notified at once, so that they come again.
+Whatever piled up since the last turn leaves together: at the leader as entries of a good size,
+elsewhere as frames to the leader. What came of them is learnt by applying the log (`history`); here
+only those that certainly did not get into it are notified at once, so that they come again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ...errors import DecodeError
 from ...ids import PeerId
 from ..raft.raft import Raft
 from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, encode_command_batches
 from ..wire.frames import ForwardRefused, encode_control, encode_forward
-from .events import Logged
-
-if TYPE_CHECKING:
-    from .context import Context
+from .context import Context
 
 ENTRY_BYTES: Final = 256 * 1024  # proposals are joined up to this size: applied in milliseconds
 
@@ -36,11 +32,7 @@ class CommandProposal:
 
 
 class Commands:
-    """The commands of one member on their way.
-
-    Attributes:
-        unreadable_count: How often commands of others could not be decoded; the first is logged.
-    """
+    """The commands of one member on their way."""
 
     def __init__(self, context: Context, raft: Raft, history: bytes) -> None:
         self._context = context
@@ -48,7 +40,7 @@ class Commands:
         self._history = history
         self._waiting: list[Origin] = []
         self._route: object = None
-        self.unreadable_count = 0
+        self.unreadable_count = 0  # commands of others that could not be decoded
 
     def has_more(self, *, now: float) -> bool:
         """Return whether another `send` would find commands: answers have made room."""
@@ -64,7 +56,9 @@ class Commands:
         try:
             self._context.host.check_readable(command_batch.payloads)
         except DecodeError as exc:
-            self._note_unreadable(peer, exc)
+            self.unreadable_count += 1
+            if self.unreadable_count == 1:
+                self._context.warn(f"commands of peer {peer.short} are not taken in: {exc}")
             return
         self._waiting.append((peer, command_batch))
 
@@ -75,8 +69,7 @@ class Commands:
         is_near = leader == context.me or leader in context.statuses
         route = (leader, raft.term, is_near)
         if route != self._route:
-            self._route = route
-            epoch = (self._history, leader, raft.term)
+            self._route, epoch = route, (self._history, leader, raft.term)
             context.client.set_leader(leader is not None and is_near, epoch, now)
             context.reads.retry_now(now=now)
 
@@ -100,34 +93,23 @@ class Commands:
 
     def refuse(self, command_batches: Sequence[Origin], *, now: float) -> None:
         """Notify whose they are that these command batches are not in the log."""
-        for peer, command_batch in command_batches:
+        for peer, batch in command_batches:
             if peer is None:
-                self._context.client.receive_refused(command_batch.first_sequence, now)
+                self._context.client.receive_refused(batch.first_sequence, now)
             else:
-                refusal = ForwardRefused(
-                    self._history, command_batch.client, command_batch.first_sequence
-                )
+                refusal = ForwardRefused(self._history, batch.client, batch.first_sequence)
                 self._context.send(peer, encode_control(refusal))
-
-    def _note_unreadable(self, peer: PeerId, error: DecodeError) -> None:
-        self.unreadable_count += 1
-        if self.unreadable_count == 1:
-            text = f"commands of peer {peer.short} are not taken in: {error}"
-            self._context.emit(Logged(True, text))
 
     def _propose(self, waiting: list[Origin]) -> None:
         """Propose them in entries of a good size."""
         start, size_bytes = 0, 0
-        for number, (_, command_batch) in enumerate(waiting):
-            command_batch_bytes = sum(map(len, command_batch.payloads))
-            is_full = (
-                size_bytes + command_batch_bytes > ENTRY_BYTES
-                or number - start == COMMAND_BATCHES_MAX
-            )
-            if number > start and is_full:
+        for number, (_, batch) in enumerate(waiting):
+            batch_bytes = sum(map(len, batch.payloads))
+            is_large = size_bytes + batch_bytes > ENTRY_BYTES
+            if number > start and (is_large or number - start == COMMAND_BATCHES_MAX):
                 self._propose_entry(waiting[start:number])
                 start, size_bytes = number, 0
-            size_bytes += command_batch_bytes
+            size_bytes += batch_bytes
         self._propose_entry(waiting[start:])
 
     def _propose_entry(self, command_batches: list[Origin]) -> None:

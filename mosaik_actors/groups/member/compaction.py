@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..machine.snapshot import SnapshotError
 from ..raft.raft import Raft
 from ..wire.group_record import StoredGroup, encode_stored
 from ..wire.records import SnapshotMetadata
-from .events import Logged
-
-if TYPE_CHECKING:
-    from .context import Context
+from .context import Context
 
 _PARTS_PER_STEP: Final = 4
 
@@ -36,19 +33,14 @@ class _Work:
 
 
 class Compaction:
-    """Cuts one member's log.
-
-    Args:
-        history: The history's id, saved with each snapshot.
-        join_index: Saved likewise.
-    """
+    """Cuts one member's log; `history` and `join_index` are saved with each snapshot."""
 
     def __init__(self, context: Context, raft: Raft, history: bytes, join_index: int) -> None:
         self._context = context
         self._raft = raft
         self._history = history
         self._join_index = join_index
-        self._applied_bytes = 0
+        self.applied_bytes = 0  # since the log was last compacted
         self._work: _Work | None = None
         self._snapshots: dict[int, bytes] = {}
 
@@ -57,39 +49,31 @@ class Compaction:
         """Whether a snapshot is being made: `carry_on` wants to be called every turn."""
         return self._work is not None
 
-    def note_applied(self, byte_count: int) -> None:
-        """Note that entries of so many bytes were applied."""
-        self._applied_bytes += byte_count
-
     def consider(self) -> bool:
         """Begin to compact the log when it has grown; return whether that was done at once."""
         raft, context = self._raft, self._context
         settings = context.settings
-        is_heavy = self._applied_bytes > settings.compact_bytes
+        is_heavy = self.applied_bytes > settings.compact_bytes
         if not is_heavy and raft.applied_index - raft.metadata.index <= settings.compact_entries:
             return False
         if self._work is not None or not context.host.machine.has_snapshot() or context.keeps_log():
             return False
-        self._applied_bytes = 0
+        self.applied_bytes = 0
         keep_count = 0 if is_heavy else settings.keep_entries
         metadata = raft.metadata_at(raft.applied_index)
         if not context.is_durable:
             raft.compact(metadata, keep_count=keep_count)
             return True
         try:
-            making = context.host.snapshot_parts()
+            self._work = _Work(metadata, keep_count, context.host.snapshot_parts(), [])
         except SnapshotError as exc:
             self._fail(exc)
-        else:
-            self._work = _Work(metadata, keep_count, making, [])
         return False
 
     def carry_on(self) -> None:
         """Make some more parts of the snapshot; compact the log when they were the last."""
         work = self._work
-        if work is None:
-            return
-        if self._context.keeps_log():
+        if work is None or self._context.keeps_log():
             self._work = None
             return
         try:
@@ -119,4 +103,4 @@ class Compaction:
 
     def _fail(self, error: SnapshotError) -> None:
         self._work = None
-        self._context.emit(Logged(True, f"the log is not compacted: {error}"))
+        self._context.warn(f"the log is not compacted: {error}")

@@ -52,16 +52,15 @@ class MembersChanged:
 class HistoryMerged:
     """Two histories that began apart are one now. Nothing acknowledged is lost.
 
-    Positions in the history that was given up are void: its commands have new
-    ones, after those that the other history had. Notified once of each history that
-    ended, to those who were in it and to all others that are in the one that goes on.
+    Positions in the history that was given up are void: its commands have new ones, after those
+    that the other history had. Notified once of each history that ended, to those who were in it
+    and to all others that are in the one that goes on.
 
     Attributes:
         winner: The history that goes on.
         loser: The history that was given up.
-        commands: In order: at a member of the loser all that it held; at others the
-            commands that were first executed in it and were new here. Empty where they
-            came with a snapshot.
+        commands: In order: at a member of the loser all that it held; at others the commands that
+            were first executed in it and were new here. Empty where they came with a snapshot.
         is_loser: Whether this member was in the history that was given up.
     """
 
@@ -120,15 +119,8 @@ class StateReplaced:
     position: int
 
 
-GroupEvent = (
-    LeaderElected
-    | MembersChanged
-    | HistoryMerged
-    | HistoriesConflicted
-    | GroupForced
-    | GroupTakenOver
-    | StateReplaced
-)
+_OfHistories = HistoryMerged | HistoriesConflicted | GroupForced | GroupTakenOver
+GroupEvent = LeaderElected | MembersChanged | StateReplaced | _OfHistories
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +132,11 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """Log a line: the member has noticed something that people should know.
+    """Log a line: the member has noticed something that people should know."""
 
-    Attributes:
-        is_error: Whether something is wrong.
-        text: The line.
-        peer: Who has caused it, and could cause any number of such lines; None for nobody.
-    """
-
-    is_error: bool
-    text: str
+    is_error: bool  # whether something is wrong
+    text: str  # the line
+    # Who has caused it, and could cause any number of such lines; None for nobody.
     peer: PeerId | None = None
 
 

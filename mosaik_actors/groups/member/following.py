@@ -14,18 +14,10 @@ from ...ids import PeerId
 from ..bootstrap.bootstrap import Bootstrap
 from ..bootstrap.events import BootstrapStuck, Founded, HistoryDied, SavePrepareVote, SendBootstrap
 from ..machine.ledger import Ledger
+from ..merge import view
 from ..merge.merge import Merge
 from ..merge.notices import MergeNotices
 from ..merge.replay import merged_commands
-from ..merge.view import (
-    HandOver,
-    HistoriesConflict,
-    HistoryAbandoned,
-    MergeStarted,
-    MergeView,
-    ProposeSystemEntry,
-    SendMerge,
-)
 from ..storage.interface import SaveBatch, Stored
 from ..wire import frames
 from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_message, encode_prepare_vote
@@ -34,42 +26,23 @@ from ..wire.group_record import StoredGroup, decode_stored, encode_stored
 from ..wire.records import HardState, SnapshotMetadata, Voters
 from ..wire.status import MemberStanding
 from .context import Context
-from .continuing import Begin
-from .events import (
-    GroupTakenOver,
-    HistoriesConflicted,
-    HistoryMerged,
-    Logged,
-    Notify,
-    StateReplaced,
-)
-from .history import FollowedHistory, News
-from .saving import Saving
+from .events import GroupTakenOver, HistoriesConflicted, HistoryMerged, StateReplaced
+from .history import Begin, FollowedHistory
+from .saving import DiskState
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went
 _SOUGHT_KEPT: Final = 16
-_NO_NEWS: Final = News()
 
 
 class Following:
-    """See the module's docstring.
+    """See the module's docstring."""
 
-    Args:
-        saving: What waits for the disk.
-
-    Attributes:
-        history: The history that is followed, None while there is none.
-        bootstrap: How a history begins.
-        merge: What is done about other histories.
-        now: When the member was last pumped.
-    """
-
-    def __init__(self, context: Context, saving: Saving, *, now: float) -> None:
+    def __init__(self, context: Context, *, now: float) -> None:
         self.history: FollowedHistory | None = None
-        self.merge = Merge(context.rng, now=now)
-        self.now = now
+        self.bootstrap: Bootstrap  # how a history begins
+        self.merge = Merge(context.rng, now=now)  # what is done about other histories
+        self.now = now  # when the member was last pumped
         self._context = context
-        self._saving = saving
         self._notices = MergeNotices()
         self._seen: object = None
         self._went_into = b""
@@ -126,22 +99,21 @@ class Following:
             "entries": stored.entries,
             "base": stored.base,
         }
-        begin = Begin(kept.history, raft, kept.join_index, kept.root)
-        self._follow(begin, now, is_founder=False)
+        self._follow(Begin(kept.history, raft, kept.join_index), now, is_founder=False)
 
     def _new_bootstrap(self, now: float, kept: StoredGroup) -> Bootstrap:
         context = self._context
         bootstrap = Bootstrap(
             context.me,
             context.consensus,
-            self._context.rng,
+            context.rng,
             now=now,
-            is_observer=self._context.is_observer,
+            is_observer=context.is_observer,
             prepare_vote=decode_prepare_vote(kept.prepare_vote) if kept.prepare_vote else None,
             history=kept.history,
-            is_apart=lambda: bool(self._context.mesh.list_apart()),
+            is_apart=lambda: bool(context.mesh.list_apart()),
         )
-        bootstrap.update_peers(self._context.statuses, now=now)
+        bootstrap.update_peers(context.statuses, now=now)
         return bootstrap
 
     def take_bootstrap(self, *, now: float) -> None:
@@ -154,14 +126,12 @@ class Following:
                 case SavePrepareVote(prepare_vote):
                     self._save_prepare_vote(prepare_vote)
                 case Founded(history, voters, is_founder):
-                    self._found(history, voters, is_founder)
+                    self._begin(history, voters, is_founder)
                 case HistoryDied(history):
                     if self.history is not None and self.history.id == history:
                         self.give_up()
                 case BootstrapStuck(why):
-                    self._context.emit(
-                        Logged(True, f"there is no history yet: {self.why_apart or why}")
-                    )
+                    self._context.warn(f"there is no history yet: {self.why_apart or why}")
         followed = self.history
         if followed is not None and followed.raft.last_index:
             self.bootstrap.log_began(now=now)
@@ -169,37 +139,27 @@ class Following:
     def _save_prepare_vote(self, prepare_vote: PrepareVote | None) -> None:
         """Save a promise, beside the history if there is one."""
         self._prepare_vote = b"" if prepare_vote is None else encode_prepare_vote(prepare_vote)
-        history = self.history
-        metadata = SnapshotMetadata() if history is None else history.raft.metadata
-        stored = StoredGroup(prepare_vote=self._prepare_vote)
-        if history is not None:
-            root = self._context.host.ledger.root
+        metadata, stored = SnapshotMetadata(), StoredGroup(prepare_vote=self._prepare_vote)
+        if (history := self.history) is not None:
+            metadata, root = history.raft.metadata, self._context.host.ledger.root
             stored = StoredGroup(history.id, 0, self._prepare_vote, (), root)
         # After a first snapshot there is nothing to change: that was saved without a prepare vote,
         # and none is made in a history.
-        batch = (
-            SaveBatch() if metadata.index else SaveBatch(snapshot=(metadata, encode_stored(stored)))
-        )
+        snapshot = None if metadata.index else (metadata, encode_stored(stored))
         bootstrap = self.bootstrap  # when it is saved, another history may be looked for
-        self._saving.add(batch, lambda: bootstrap.prepare_vote_saved(now=self.now))
-
-    def _found(self, history: bytes, voters: Voters, is_founder: bool) -> None:
-        """Begin a history with these voters, one of them this member."""
-        self._context.host.reset(Ledger(history))
-        metadata = SnapshotMetadata(0, 0, voters)
-        self._begin(Begin(history, {"metadata": metadata}), is_founder=is_founder)
+        self._context.saving.add(
+            SaveBatch(snapshot=snapshot), lambda: bootstrap.prepare_vote_saved(now=self.now)
+        )
 
     def _join(self, join_accepted: JoinAccepted, now: float) -> None:
         """Follow a history that has taken this member in, unless it has one or has promised."""
         is_free = self.history is None and not self._is_beginning
         if not is_free or self.bootstrap.standing is not MemberStanding.SEEKING:
             return
-        history, root = join_accepted.history, join_accepted.root
-        self._context.host.reset(Ledger(root or history))
         self._prepare_vote = b""
-        begin = Begin(history, {"metadata": SnapshotMetadata()}, join_accepted.index, root)
+        history, index, root = join_accepted.history, join_accepted.index, join_accepted.root
         self._note_taken_over(history)
-        self._begin(begin, is_founder=False)
+        self._begin(history, Voters(), is_founder=False, index=index, root=root)
         self.bootstrap.joined(history, now=now)
         self._sought.clear()
 
@@ -208,8 +168,8 @@ class Following:
         for status in self._context.statuses.values():
             for ancestor in status.ancestors:
                 if status.history == history and ancestor.history in self._sought:
-                    event = GroupTakenOver(history, ancestor.history, ancestor.position)
-                    self._context.emit(Notify(event))
+                    before, position = ancestor.history, ancestor.position
+                    self._context.notify(GroupTakenOver(history, before, position))
                     return
 
     def _may_follow(self, peer: PeerId, history: bytes, now: float) -> bool:
@@ -222,19 +182,27 @@ class Following:
         status = self._context.statuses.get(peer)
         return status is not None and self._went_into in status.merged
 
-    def _begin(self, begin: Begin, *, is_founder: bool) -> None:
-        """Save which history it is, then follow it."""
-        self._is_beginning = True
-        stored = StoredGroup(begin.history, begin.join_index, self._prepare_vote, (), begin.root)
-        batch = SaveBatch(snapshot=(begin.raft["metadata"], encode_stored(stored)))
-        raft = {**begin.raft, "hard_state": HardState(self._term, self._vote)}
-        begin = Begin(begin.history, raft, begin.join_index, begin.root)
-        self._saving.add(batch, lambda: self._follow(begin, self.now, is_founder=is_founder))
+    def _begin(
+        self, history: bytes, voters: Voters, is_founder: bool, index: int = 0, root: bytes = b""
+    ) -> None:
+        """Save which history it is, then follow it; `index` and `root` are as in `JoinAccepted`."""
+        self._context.host.reset(Ledger(root or history))
+        metadata = SnapshotMetadata(0, 0, voters)
+        stored = StoredGroup(history, index, self._prepare_vote, (), root)
+        batch = SaveBatch(snapshot=(metadata, encode_stored(stored)))
+        raft = {"metadata": metadata, "hard_state": HardState(self._term, self._vote)}
+        self._follow_when_saved(batch, Begin(history, raft, index), is_founder=is_founder)
+
+    def _follow_when_saved(self, batch: SaveBatch, begin: Begin, *, is_founder: bool) -> None:
+        self._is_beginning = True  # until it is saved, nobody can take this member in elsewhere
+        self._context.saving.add(
+            batch, lambda: self._follow(begin, self.now, is_founder=is_founder)
+        )
 
     def _follow(self, begin: Begin, now: float, *, is_founder: bool) -> None:
         self._is_beginning = False
         self.history = history = FollowedHistory(self._context, begin, now=now)
-        history.note_disk(self._saving.disk, now=now)
+        history.note_disk(DiskState.FINE, now=now)
         if is_founder:
             history.raft.campaign(now=now)
         else:
@@ -242,17 +210,14 @@ class Following:
         history.peers_changed(now=now)
         history.pump(now=now)
 
-    def _abandon(self, loser: bytes, winner: bytes) -> None:
+    def _abandon(self, history: FollowedHistory, winner: bytes) -> None:
         """Give up a history of which everything is in another one."""
-        history = self.history
-        if history is None or history.id != loser:
-            return
         ancestors = self._context.host.ledger.ancestors
-        payloads = merged_commands(loser, history.raft, ancestors=ancestors)
-        commands = tuple(self._context.host.decode_commands(payloads))
+        payloads = merged_commands(history.id, history.raft, ancestors=ancestors)
+        commands = tuple(self._context.host.codec.decode(payloads).commands)
         self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
         self.give_up(is_merged=True)
-        self._context.emit(Notify(HistoryMerged(winner, loser, commands, is_loser=True)))
+        self._context.notify(HistoryMerged(winner, history.id, commands, is_loser=True))
 
     def give_up(self, *, is_merged: bool = False) -> None:
         """Go back to having no history, and look for one."""
@@ -275,15 +240,14 @@ class Following:
         self._context.host.reset(Ledger())
         self._context.client.set_leader(False, None, self.now)
         batch = SaveBatch(reset=True, snapshot=(SnapshotMetadata(), encode_stored(StoredGroup())))
-        self._saving.add(batch, lambda: None)
+        self._context.saving.add(batch, lambda: None)
         self.bootstrap = self._new_bootstrap(self.now, StoredGroup())
-        self._context.emit(Notify(StateReplaced(0)))
+        self._context.notify(StateReplaced(0))
 
     def go_on(self, begin: Begin, batch: SaveBatch, *, is_founder: bool) -> None:
         """Follow a history that continues the one so far, as soon as that is saved."""
         self.history = None
-        self._is_beginning = True  # until it is saved, nobody can take this member in elsewhere
-        self._saving.add(batch, lambda: self._follow(begin, self.now, is_founder=is_founder))
+        self._follow_when_saved(batch, begin, is_founder=is_founder)
 
     # Other histories.
 
@@ -292,65 +256,61 @@ class Following:
         history = self.history
         if history is None:
             return
-        has_more = history.has_more
-        abandoned, has_acted = self._look_at_others(history, now)
-        if abandoned is not None:
-            self._abandon(abandoned.loser, abandoned.winner)
-        elif has_more or has_acted:
+        has_more = history.commands.has_more(now=now)
+        has_acted = self._look_at_others(history, now)
+        if self.history is history and (has_more or has_acted):
             history.pump(now=now)
 
-    def _look_at_others(
-        self, history: FollowedHistory, now: float
-    ) -> tuple[HistoryAbandoned | None, bool]:
-        """Return what to give up, and whether anything was done."""
+    def _look_at_others(self, history: FollowedHistory, now: float) -> bool:
+        """Return whether anything was done."""
         merge, raft = self.merge, history.raft
         count = self._context.status_count
         seen = (history, raft.is_leader, raft.leader, raft.configuration_index, count)
-        news = history.take_news() or _NO_NEWS
+        news = history.take_news()
         self._notices.note_replayed(news.replayed)
         self._notify_merged(history)
         if not (news.failed or news.applied) and seen == self._seen and merge.is_resting:
-            return None, False
+            return False
         self._seen = seen
         for system_entry in news.failed:
-            merge.act_failed(system_entry, now=now)
+            merge.entry_settled(system_entry, is_applied=False, now=now)
         merge.update(self._merge_view(history), now=now)
         for system_entry in news.applied:
-            merge.act_applied(system_entry, now=now)
+            merge.entry_settled(system_entry, is_applied=True, now=now)
         return self._carry_out_merge(history)
 
-    def _carry_out_merge(self, history: FollowedHistory) -> tuple[HistoryAbandoned | None, bool]:
+    def _carry_out_merge(self, history: FollowedHistory) -> bool:
         has_acted = False
         while (event := self.merge.next_event()) is not None:
             has_acted = True
             match event:
-                case SendMerge(peer, data):
+                case view.SendMerge(peer, data):
                     self._context.send(peer, frames.plain(frames.MERGE, data))
-                case ProposeSystemEntry(system_entry):
+                case view.ProposeSystemEntry(system_entry):
                     history.propose_system_entry(system_entry)
-                case HandOver(to):
+                case view.HandOver(to):
                     history.raft.transfer_leadership(to)
-                case MergeStarted(winner, loser):
-                    text = f"history {loser.hex()} goes into {winner.hex()}"
-                    self._context.emit(Logged(False, text))
-                case HistoryAbandoned(loser, _):
+                case view.MergeStarted(winner, loser):
+                    self._context.inform(f"history {loser.hex()} goes into {winner.hex()}")
+                case view.HistoryAbandoned(loser, winner):
                     if loser == history.id:
-                        return event, True
-                case HistoriesConflict(other):
-                    self._context.emit(Notify(HistoriesConflicted(history.id, other)))
+                        self._abandon(history, winner)
+                        break
+                case view.HistoriesConflict(other):
+                    self._context.notify(HistoriesConflicted(history.id, other))
                     text = f"history {other.hex()} cannot be merged: both logs were compacted"
-                    self._context.emit(Logged(True, text))
-        return None, has_acted
+                    self._context.warn(text)
+        return has_acted
 
-    def _merge_view(self, history: FollowedHistory) -> MergeView:
-        raft = history.raft
-        return MergeView(
+    def _merge_view(self, history: FollowedHistory) -> view.MergeView:
+        raft, host = history.raft, self._context.host
+        return view.MergeView(
             history=history.id,
             is_leader=raft.is_leader,
             has_leader=raft.leader is not None,
             voter_count=len(raft.configuration.voters),
-            position=lambda: self._context.host.position,
-            ledger=self._context.host.ledger,
+            position=lambda: host.position,
+            ledger=host.ledger,
             log=raft,
             peers=self._context.statuses,
         )
@@ -361,5 +321,5 @@ class Following:
             host.ledger.merged, is_catching_up=history.availability.is_catching_up
         )
         for loser, payloads in notices:
-            commands = tuple(host.decode_commands(payloads))
-            self._context.emit(Notify(HistoryMerged(history.id, loser, commands, is_loser=False)))
+            commands = tuple(host.codec.decode(payloads).commands)
+            self._context.notify(HistoryMerged(history.id, loser, commands, is_loser=False))

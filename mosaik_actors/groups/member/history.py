@@ -14,6 +14,7 @@ node, state sync, and the policy of membership:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -24,21 +25,9 @@ from ...ids import PeerId
 from ..machine.host import HostSnapshot, Replayed
 from ..machine.sync_roles import RequestedSnapshot
 from ..mesh.bond import BondState
+from ..raft import ready
 from ..raft.pending_io import PendingIo
 from ..raft.raft import Raft
-from ..raft.ready import (
-    BecameLeader,
-    ConfigurationCommitted,
-    ConfigurationKnown,
-    EntriesLost,
-    LeaderChanged,
-    ProposalOutcome,
-    ProposalVerdict,
-    Ready,
-    SnapshotNeeded,
-    SteppedDown,
-)
-from ..storage.interface import SaveBatch
 from ..wire.commands import decode_command_batches
 from ..wire.frames import RAFT, with_history
 from ..wire.raft import Appended, Message, decode_message, encode_message
@@ -50,44 +39,64 @@ from .catching_up import CatchingUp
 from .commanding import CommandProposal, Commands
 from .compaction import Compaction
 from .context import Context
-from .continuing import Begin
-from .elections import Elections
-from .events import Logged, MembersChanged, Notify
+from .events import LeaderElected, MembersChanged
 from .saving import DiskState
 from .voter_changes import Joiners, VoterChanges
 
 
 @dataclass(slots=True)
 class News:
-    """What the log has brought since it was last asked.
+    """What the log has brought since it was last asked."""
 
-    Attributes:
-        applied: System entries that were applied here.
-        failed: Those proposed here that are not in the log, or not known to be.
-        replayed: Commands of other histories that were applied here.
-    """
+    applied: list[SystemEntry] = field(default_factory=list)  # here
+    failed: list[SystemEntry] = field(default_factory=list)  # proposed here, not known to be in it
+    replayed: list[Replayed] = field(default_factory=list)  # commands of other histories
 
-    applied: list[SystemEntry] = field(default_factory=list)
-    failed: list[SystemEntry] = field(default_factory=list)
-    replayed: list[Replayed] = field(default_factory=list)
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where a history begins for a member."""
+
+    history: bytes  # its id
+    raft: Mapping[str, Any]  # what `Raft` is made with, beside the member and its settings
+    join_index: int = 0  # the member is non-voting until its log has reached this
+
+
+class Elections:
+    """When one history had a leader, for people: what is notified, logged and counted."""
+
+    def __init__(self, context: Context, *, now: float) -> None:
+        self.count = 0  # leaders that were seen to take over
+        self.last_elapsed_s = 0.0  # how long the group was last without one
+        self.heard_s = now  # when the leader was last heard of
+        self._context = context
+        self._lost_at_s: float | None = None
+
+    def note_leader(self, leader: PeerId | None, term: int, *, now: float) -> None:
+        """Note that the group has a leader, or has lost it."""
+        elapsed_s = 0.0
+        if self._lost_at_s is None and self.count:
+            self._lost_at_s = self.heard_s
+        if leader is not None:
+            self.count += 1
+            if self._lost_at_s is not None:
+                elapsed_s = self.last_elapsed_s = now - self._lost_at_s
+            self._lost_at_s = None
+            self.heard_s = now
+        self._context.notify(LeaderElected(leader, term, elapsed_s))
+
+    def note_stepped_down(self, term: int, why: str, *, now: float) -> None:
+        """Note that this member leads no more."""
+        self.heard_s = now
+        self._context.inform(f"leads no more in term {term}: {why}")
 
 
 class FollowedHistory:
-    """See the module's docstring.
-
-    Attributes:
-        id: The history's id.
-        raft: The core, to be read.
-        commands: This node's commands, and those that others forward, on their way.
-        sync: Both sides of catching up.
-        voter_changes: What it does about the members as leader.
-        availability: Whether it may be relied on.
-        elections: Counts for people.
-    """
+    """See the module's docstring."""
 
     def __init__(self, context: Context, begin: Begin, *, now: float) -> None:
         self.id = begin.history
-        self.elections = Elections(context, now=now)
+        self.elections = Elections(context, now=now)  # counts for people
         self._told_number = 0
         self._context = context
         self.raft = raft = Raft(
@@ -99,7 +108,7 @@ class FollowedHistory:
             liveness_of=self._liveness_of,
             **begin.raft,
         )
-        self._pending_io = PendingIo(
+        self.pending_io = PendingIo(
             raft,
             is_durable=context.is_durable,
             send=self._send_messages,
@@ -113,18 +122,13 @@ class FollowedHistory:
         self._loaded_index = raft.last_index
         self._news = News()
         self._has_told_lost = False
-        self.sync = CatchingUp(context, raft, self.id, self._compaction.keep_snapshot, now=now)
+        self.sync = CatchingUp(context, raft, self.id, self._compaction, now=now)
         self.availability = Availability(context, raft, self.id, self.sync)
         if begin.join_index > raft.commit_index:
             self.sync.begin(now=now)
         self.commands.route(now=now)
 
     # What it is, for the member.
-
-    @property
-    def is_voter(self) -> bool:
-        """Whether this member counts for quorums."""
-        return self._context.me in self.raft.configuration.voters
 
     @property
     def counts_tail(self) -> bool:
@@ -137,19 +141,15 @@ class FollowedHistory:
         return is_voter or self.raft.commit_index < self._loaded_index
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits for the disk."""
-        return self._pending_io.is_idle
-
-    @property
     def is_settled_here(self) -> bool:
         """Whether all that is committed is applied and saved."""
-        return self.is_idle and self.raft.applied_index == self.raft.commit_index
+        return self.pending_io.is_idle and self.raft.applied_index == self.raft.commit_index
 
     def status(self) -> dict[str, Any]:
         """Return the fields of this member's status that the history knows."""
         raft, ledger = self.raft, self._context.host.ledger
-        standing = MemberStanding.VOTER if self.is_voter else MemberStanding.LEARNER
+        is_voter = self._context.me in raft.configuration.voters
+        standing = MemberStanding.VOTER if is_voter else MemberStanding.LEARNER
         return {
             "standing": MemberStanding.SEEKING if raft.has_lost_entries else standing,
             "history": self.id,
@@ -168,27 +168,19 @@ class FollowedHistory:
     @property
     def standing_key(self) -> tuple[Any, ...]:
         """Return what differs when others may have to act on something in `status`."""
-        ledger = self._context.host.ledger
-        return (
-            self.raft.configuration_index,
-            self.raft.leader,
-            self.raft.term,
-            self.availability.is_catching_up,
-            self.raft.has_lost_entries,
-            self.availability.is_admitted,
-            ledger.closed_into,
-            len(ledger.merged),
-            len(ledger.ancestors),
-        )
+        raft, ledger = self.raft, self._context.host.ledger
+        log = (raft.configuration_index, raft.leader, raft.term, raft.has_lost_entries)
+        place = (self.availability.is_catching_up, self.availability.is_admitted)
+        return (log, place, ledger.closed_into, len(ledger.merged), len(ledger.ancestors))
 
     def log_position(self) -> int:
         """Return the position the log's last command will have if all of them are applied."""
-        raft = self.raft
-        waiting = 0
-        for entry in raft.log.tail(raft.applied_index + 1):
-            if entry.kind is EntryKind.COMMANDS:
-                waiting += sum(batch.command_count for batch in decode_command_batches(entry.data))
-        return self._context.host.position + waiting
+        return self._context.host.position + sum(
+            batch.command_count
+            for entry in self.raft.log.tail(self.raft.applied_index + 1)
+            if entry.kind is EntryKind.COMMANDS
+            for batch in decode_command_batches(entry.data)
+        )
 
     # What the member passes on.
 
@@ -199,7 +191,7 @@ class FollowedHistory:
         gets more of these than of others.
         """
         message, raft = decode_message(body), self.raft
-        if self.availability.is_stalled or self.sync.holds_back(message):
+        if self._context.saving.is_stalled or self.sync.holds_back(message):
             return True
         if peer == raft.leader:
             self.elections.heard_s = now
@@ -214,12 +206,11 @@ class FollowedHistory:
         """Put a system entry into the log; it comes back in `take_news`, applied or failed."""
         self.raft.propose(encode_system_entry(system_entry), system_entry, EntryKind.SYSTEM)
 
-    def take_news(self) -> News | None:
-        """Return what has come since the last call, None for nothing."""
+    def take_news(self) -> News:
+        """Return what has come since the last call."""
         news = self._news
-        if not (news.applied or news.failed or news.replayed):
-            return None
-        self._news = News()
+        if news.applied or news.failed or news.replayed:
+            self._news = News()
         return news
 
     def peers_changed(self, *, now: float) -> None:
@@ -232,60 +223,51 @@ class FollowedHistory:
         if self.availability.majority_is_lost != self._has_told_lost:
             self._has_told_lost = not self._has_told_lost
             if self._has_told_lost:
-                self._context.emit(Logged(True, f"the group cannot go on: {MAJORITY_LOST}"))
+                self._context.warn(f"the group cannot go on: {MAJORITY_LOST}")
 
     def campaign_if_alone(self, *, now: float) -> None:
         """Lead at once where no other vote is needed."""
         if self.raft.configuration.voters == (self._context.me,):
             self.raft.campaign(now=now)
 
-    def note_disk(self, disk: DiskState, *, now: float) -> None:
-        """Take in how the disk does.
+    def note_disk(self, before: DiskState, *, now: float) -> None:
+        """Take in that the disk does otherwise than before.
 
         A leader that cannot save commits nothing it could answer for: it steps down, at
         once, and has another one take over. Who waits for that learns it now; what
         Raft says of it comes when the disk has done its work.
         """
         self._now = now
-        was_stalled, self.availability.disk = self.availability.is_stalled, disk
-        raft = self.raft
+        raft, disk = self.raft, self._context.saving.disk
         if disk is DiskState.FINE:
-            if was_stalled:
+            if before is DiskState.FULL:
                 self.campaign_if_alone(now=now)
         elif raft.is_leader or disk is DiskState.FULL:
             was_leader, leader = raft.is_leader, raft.leader
             raft.step_down(disk.value, now=now)
-            self._pending_io.run()
-            self._told_number = self._pending_io.last_number
+            self.pending_io.run()
+            self._told_number = self.pending_io.last_number
             if was_leader:
                 self.elections.note_stepped_down(raft.term, disk.value, now=now)
             if leader is not None:
                 self._note_leader(None, raft.term)
 
-    def saved(self) -> None:
-        """Note that the batch of the last `next_save` is saved."""
-        self._pending_io.saved()
-
-    def next_save(self) -> SaveBatch | None:
-        """Return what to save now, None for nothing."""
-        return self._pending_io.next_save()
-
     # Time.
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`."""
-        if self.availability.is_stalled:
+        if self._context.saving.is_stalled:
             return inf
         raft = self.raft
         due_s = min(self.sync.get_timer(), raft.get_timer())
         if raft.is_leader and not self.availability.is_closed:
             due_s = min(due_s, self.voter_changes.look_at_s)
-        has_work = self._compaction.is_active or self._pending_io.has_more
+        has_work = self._compaction.is_active or self.pending_io.has_more
         return min(due_s, self._now) if has_work else due_s
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
-        if self.availability.is_stalled:
+        if self._context.saving.is_stalled:
             return
         self._now = now
         self._note_heard()
@@ -324,26 +306,20 @@ class FollowedHistory:
     def pump(self, *, now: float) -> None:
         """Carry everything on as far as it goes."""
         self._now = now
-        if self.availability.is_stalled:
+        if self._context.saving.is_stalled:
             return
         if not self.availability.is_closed:
             self.voter_changes.look(now=now)
-        self.availability.note_caught_up()
-        self.availability.note_admitted()
+        self.availability.note_progress()
         self.commands.send(now=now)
         if self.availability.is_closed:
             self._context.reads.hold(now=now)
         else:
             self._context.reads.ask(self.raft.read, now=now)
-        self._pending_io.run()
-        self.sync.pump(self._pending_io, now=now)
+        self.pending_io.run()
+        self.sync.pump(self.pending_io, now=now)
         if self._compaction.consider():
-            self._pending_io.run()
-
-    @property
-    def has_more(self) -> bool:
-        """Whether another `pump` would find commands to send: answers have made room."""
-        return self.commands.has_more(now=self._now)
+            self.pending_io.run()
 
     # What Raft says.
 
@@ -355,23 +331,23 @@ class FollowedHistory:
                 encoded, data = message, with_history(RAFT, self.id, encode_message(message))
             self._context.send(peer, data)
 
-    def _finish(self, ready: Ready) -> int:
+    def _finish(self, step: ready.Ready) -> int:
         """Steps 4 to 6 of a `Ready`, which is saved; return how many commands it had."""
         before = self._context.host.position
-        if ready.messages:
-            self._send_messages(ready.messages)
-        if ready.committed:
-            self._apply(ready.committed)
-        for outcome in ready.outcomes:
+        if step.messages:
+            self._send_messages(step.messages)
+        if step.committed:
+            self._apply(step.committed)
+        for outcome in step.outcomes:
             self._take_outcome(outcome)
-        for read in ready.reads:
+        for read in step.reads:
             if not isinstance(read.request_id, Joiners):
                 self._context.reads.receive_state(read)
             elif read.index is not None:
                 self.voter_changes.join_accepted(read.request_id)
-        for event in ready.events:
-            was_told = ready.number <= self._told_number
-            if not (was_told and isinstance(event, LeaderChanged | SteppedDown)):
+        for event in step.events:
+            was_told = step.number <= self._told_number
+            if not (was_told and isinstance(event, ready.LeaderChanged | ready.SteppedDown)):
                 self._take_event(event)
         return self._context.host.position - before
 
@@ -384,7 +360,7 @@ class FollowedHistory:
             takes_snapshots=not self.availability.is_catching_up,
         )
         self.raft.applied(entries[-1].index)
-        self._compaction.note_applied(sum([len(entry.data) for entry in entries]))
+        self._compaction.applied_bytes += sum([len(entry.data) for entry in entries])
         if applied.answers:
             context.client.receive_answers(applied.answers, self._now)
         for snapshot in applied.snapshots:
@@ -392,32 +368,26 @@ class FollowedHistory:
         if applied.replayed:
             self._news.replayed += applied.replayed
         if applied.bad_count:
-            context.emit(
-                Logged(True, f"{applied.bad_count} entries could not be read: {applied.bad_why}")
-            )
+            context.warn(f"{applied.bad_count} entries could not be read: {applied.bad_why}")
         if applied.mismatch_why:
-            text = f"what `apply` returned is not of the machine's `Result`: {applied.mismatch_why}"
-            context.emit(Logged(True, text))
+            why = applied.mismatch_why
+            context.warn(f"what `apply` returned is not of the machine's `Result`: {why}")
         for entry in entries:
             if entry.kind is EntryKind.SYSTEM:
-                self._take_system_entry(entry)
+                with suppress(RemoteError):  # void for everybody, and counted by the host
+                    self._news.applied.append(decode_system_entry(entry.data))
 
     def _take_snapshot(self, snapshot: HostSnapshot) -> None:
         if snapshot.parts is None:
-            self._context.emit(Logged(True, f"a snapshot could not be made: {snapshot.failure}"))
+            self._context.warn(f"a snapshot could not be made: {snapshot.failure}")
         else:
-            made = RequestedSnapshot(
-                self.raft.metadata_at(snapshot.index), snapshot.request_id, snapshot.parts
-            )
+            metadata = self.raft.metadata_at(snapshot.index)
+            made = RequestedSnapshot(metadata, snapshot.request_id, snapshot.parts)
             self.sync.snapshot_made(made, now=self._now)
 
-    def _take_system_entry(self, entry: Entry) -> None:
-        with suppress(RemoteError):  # void for everybody, and counted by the host
-            self._news.applied.append(decode_system_entry(entry.data))
-
-    def _take_outcome(self, outcome: ProposalOutcome) -> None:
+    def _take_outcome(self, outcome: ready.ProposalOutcome) -> None:
         token = outcome.token
-        if outcome.verdict is ProposalVerdict.COMMITTED or token is None:
+        if outcome.verdict is ready.ProposalVerdict.COMMITTED or token is None:
             return
         if isinstance(token, CommandProposal):
             self.commands.refuse(token.command_batches, now=self._now)
@@ -426,24 +396,22 @@ class FollowedHistory:
 
     def _take_event(self, event: Any) -> None:
         match event:
-            case LeaderChanged(leader, term):
+            case ready.LeaderChanged(leader, term):
                 self._note_leader(leader, term)
-            case BecameLeader():
+            case ready.BecameLeader() | ready.ConfigurationKnown():
                 self.voter_changes.hurry(now=self._now)
-            case ConfigurationKnown():
+            case ready.ConfigurationCommitted(_, voters):
                 self.voter_changes.hurry(now=self._now)
-            case ConfigurationCommitted(_, voters):
-                self.voter_changes.hurry(now=self._now)
-                self._context.emit(Notify(MembersChanged(voters.voters, voters.learners)))
-            case SnapshotNeeded(metadata):
+                self._context.notify(MembersChanged(voters.voters, voters.learners))
+            case ready.SnapshotNeeded(metadata):
                 self.sync.begin(metadata.index, now=self._now)
-            case EntriesLost(last_index, counted_index, counted_by):
+            case ready.EntriesLost(last_index, counted_index, counted_by):
                 text = (
                     f"the log here ends at entry {last_index}, but the leader, {counted_by.short}, "
                     f"has counted {counted_index} as saved here: waiting to be taken in anew"
                 )
-                self._context.emit(Logged(True, text))
-            case SteppedDown(term, why):
+                self._context.warn(text)
+            case ready.SteppedDown(term, why):
                 self.elections.note_stepped_down(term, why, now=self._now)
 
     def _note_leader(self, leader: PeerId | None, term: int) -> None:

@@ -9,29 +9,20 @@ members here know what it has committed: they go on with that (`takeover`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ...ids import PeerId
 from ..raft.raft import Raft
-from ..wire.status import Status
+from .context import Context
 from .history import FollowedHistory
 
 
 class Leaving:
-    """Whether one member is about to leave, and whether the others need it.
-
-    Attributes:
-        has_begun: Whether it is to leave.
-        is_done: Whether it has left.
-        is_final: Whether it has itself removed before.
-        until_s: When it goes whatever the others do; None before it has begun.
-    """
+    """Whether one member is about to leave, and whether the others need it."""
 
     def __init__(self) -> None:
-        self.has_begun = False
-        self.is_done = False
-        self.is_final = False
-        self.until_s: float | None = None
+        self.has_begun = False  # whether it is to leave
+        self.is_done = False  # whether it has left
+        self.is_final = False  # whether it has itself removed before
+        self.until_s: float | None = None  # when it goes whatever the others do
 
     def begin(self, *, until_s: float, is_final: bool) -> None:
         """Leave as soon as the others can do without it, by `until_s` at the latest."""
@@ -39,28 +30,25 @@ class Leaving:
         self.is_final = is_final
         self.until_s = until_s
 
-    def is_needed(
-        self, me: PeerId, history: FollowedHistory | None, statuses: Mapping[PeerId, Status]
-    ) -> bool:
+    def is_needed(self, context: Context, history: FollowedHistory | None) -> bool:
         """Return whether others should take over before this member goes, and can."""
         if history is None:
             return False
-        if not history.is_idle:
+        if not history.pending_io.is_idle:
             return True
-        staying = {
-            peer: status
-            for peer, status in statuses.items()
-            if status.history == history.id and not status.is_leaving
-        }
+        bonded = context.statuses.items()
+        here = {peer: said for peer, said in bonded if said.history == history.id}
+        staying = {peer: said for peer, said in here.items() if not said.is_leaving}
         transfer_targets = [peer for peer, status in staying.items() if not status.is_observer]
         if not transfer_targets:
             return self.is_final and not all(_knows_all(history.raft, peer) for peer in staying)
         if self.is_final:
             # Also of the learners: the leader may be about to promote this one.
-            is_named = history.voter_changes.is_named(me)
+            is_named = history.voter_changes.is_named(context.me)
             return is_named or history.raft.is_configuration_pending
         voters = history.raft.configuration.voters
-        return history.raft.leader == me and any(peer in voters for peer in transfer_targets)
+        could_lead = any(peer in voters for peer in transfer_targets)
+        return history.raft.leader == context.me and could_lead
 
 
 def _knows_all(leading: Raft, peer: PeerId) -> bool:

@@ -1,30 +1,16 @@
 """A member of a group: everything one node does in it, decided in one place.
 
-A pure state machine that composes the cores and knows how they depend on each
-other:
-
-    mesh          who is bonded with whom
-    bootstrap       how a history begins, while there is none
-    raft, pending I/O  the log of the history, and its disk
-    host          the machine, the sessions, the ledger
-    client        the commands of this node
-    reads         its strong queries
-    membership    who votes, decided where the leader is
-    state sync    catching up, and serving those who do
-    merge         what to do when two histories meet
-    takeover      what to do when all voters are gone
-
+A pure state machine that composes the cores of all rooms and knows how they depend on each other.
 Which history it follows is in `following`.
 
 Invariants:
     * Raft of one history never gets a message of another.
-    * Until its log has reached the place where its join was accepted, a member does not
-      vote: it may have voted before, in an earlier life, and have forgotten it.
-    * Nothing is resolved before it is applied here, and nothing is applied
-      before it is committed.
+    * Until its log has reached the place where its join was accepted, a member does not vote: it
+      may have voted before, in an earlier life, and have forgotten it.
+    * Nothing is resolved before it is applied here, and nothing is applied before it is committed.
 
-The caller passes links' frames and ``now`` (monotonic seconds), then drains
-`next_event` and re-reads `get_timer`.
+The caller passes links' frames and ``now`` (monotonic seconds), then drains `next_event` and
+re-reads `get_timer`.
 """
 
 from __future__ import annotations
@@ -41,9 +27,9 @@ from ...transport.close import CloseCode, CloseReason
 from ..client.calls import Submission
 from ..client.client import SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
-from ..machine.host import Host
-from ..mesh.mesh import BondFormed, BondLost, CloseLink, Mesh, SendBondFrame, StatusChanged
+from ..mesh.bond import BondFormed, BondLost, CloseLink, SendBondFrame, StatusChanged
 from ..mesh.standing_bonds import JoinHeartbeats
+from ..raft.pending_io import PendingIo
 from ..storage.interface import Stored
 from ..wire import frames
 from ..wire.bootstrap import decode_message as decode_bootstrap
@@ -51,21 +37,13 @@ from ..wire.frames import Admitted, ForwardRefused, JoinAccepted
 from ..wire.status import Status
 from ..wire.types import HISTORY_BYTES
 from .context import Context, MemberSpec
-from .continuing import continue_alone
-from .events import (
-    FramesOut,
-    GroupForced,
-    Logged,
-    MemberLeft,
-    Notify,
-    SaveWanted,
-)
+from .continuing import Continuing
+from .events import FramesOut, GroupForced, MemberLeft, SaveWanted
 from .following import Following
 from .history import FollowedHistory
 from .leaving import Leaving
 from .own_status import OwnStatus
-from .saving import DiskState, Saving
-from .survival import Survival
+from .saving import DiskState
 
 _NO_HISTORY: Final = "no history yet: looking for members, or waiting to be taken in"
 _VIOLATION: Final = "breaks the protocol: "
@@ -76,11 +54,8 @@ class GroupMember:
     """See the module's docstring.
 
     Args:
-        stored: What a durable storage held.
+        stored: What a durable storage held. Raises `DecodeError` where that cannot be read.
         join_heartbeats: See `StandingBonds`.
-
-    Raises:
-        DecodeError: What was stored cannot be read.
     """
 
     def __init__(
@@ -93,39 +68,25 @@ class GroupMember:
         join_heartbeats: JoinHeartbeats = lambda _link_id: None,
     ) -> None:
         self._context = context = Context(spec, rng, join_heartbeats, now=now)
-        self._mesh = context.mesh
-        self._host, self._client, self._reads = context.host, context.client, context.reads
-        self._saving = Saving(
-            is_durable=spec.is_durable, patience_s=spec.consensus.election_timeout
-        )
+        self.mesh = context.mesh  # what links do goes there; `pump` follows
+        self.host = context.host
+        self.statuses: Mapping[PeerId, Status] = MappingProxyType(context.statuses)
+        self.client = context.client  # takes this node's commands; `pump` follows
+        self.reads = context.reads  # and its strong reads
+        self._saving = context.saving
         self._leaving = Leaving()
-        self._following = Following(context, self._saving, now=now)
-        self._survival = Survival(context, self._following)
-        self._own_status = OwnStatus(context, self._following, self._survival, self._leaving)
+        self._following = Following(context, now=now)
+        self._continuing = Continuing(context, self._following)
+        self._own_status = OwnStatus(context, self._following, self._continuing, self._leaving)
         self._following.begin_from(stored, now=now)
         self._own_status.publish(now=now)
 
     # Views.
 
     @property
-    def mesh(self) -> Mesh:
-        """The bonds: what links do goes there; `pump` follows."""
-        return self._mesh
-
-    @property
     def history(self) -> FollowedHistory | None:
         """The history this member follows, None while it has none; to be read only."""
         return self._following.history
-
-    @property
-    def host(self) -> Host:
-        """The machine."""
-        return self._host
-
-    @property
-    def statuses(self) -> Mapping[PeerId, Status]:
-        """What each bonded member says of itself."""
-        return MappingProxyType(self._context.statuses)
 
     @property
     def status(self) -> Status:
@@ -162,7 +123,7 @@ class GroupMember:
     @property
     def is_stalled(self) -> bool:
         """Whether the disk takes nothing."""
-        return self._saving.disk is DiskState.FULL
+        return self._saving.is_stalled
 
     @property
     def shown(self) -> tuple[Any, ...]:
@@ -171,21 +132,14 @@ class GroupMember:
         if history is None:
             return (None, self.why_offline)
         raft = history.raft
-        return (
-            history.id,
-            self.why_offline,
-            raft.leader,
-            raft.term,
-            self._host.position,
-            raft.last_index,
-            raft.configuration_index,
-            raft.final_configuration[0],
-        )
+        led, log = (raft.leader, raft.term), (raft.last_index, self.host.position)
+        members = (raft.configuration_index, raft.final_configuration[0])
+        return (history.id, self.why_offline, led, log, members)
 
     def end(self) -> list[Submission | SubmissionFailed | ReadGranted | ReadFailed]:
         """Return what became of all calls that wait, also of those decided and not handed out."""
-        self._client.fail_all("the member has ended")
-        self._reads.fail_all()
+        self.client.fail_all("the member has ended")
+        self.reads.fail_all()
         self._take_client()
         outcomes = Submission | SubmissionFailed | ReadGranted | ReadFailed
         ended = [event for event in self._context.events if isinstance(event, outcomes)]
@@ -194,14 +148,10 @@ class GroupMember:
 
     # What comes from this node.
 
-    def read(self, token: Any, *, now: float, timeout_s: float) -> None:
-        """Take in a strong read; `ReadGranted` or `ReadFailed` with `token` follows."""
-        self._reads.add(token, now=now, timeout_s=timeout_s)
-
     def cancel(self, token: Any) -> None:
         """Forget who waits for commands or a read; commands that have left go on."""
-        self._client.cancel(token)
-        self._reads.cancel(token)
+        self.client.cancel(token)
+        self.reads.cancel(token)
 
     def take_part(self, *, now: float) -> None:
         """Be an observer no more: the leader may make this member a voter. May be repeated."""
@@ -213,18 +163,13 @@ class GroupMember:
     def leave(self, *, now: float, is_final: bool) -> None:
         """Leave the group; `MemberLeft` follows. May be repeated.
 
-        Args:
-            now: Monotonic time in seconds.
-            is_final: Whether this member does not mean to come back: a voter
-                then has itself removed first. One that comes back with its log
-                only hands over leadership.
+        Where it `is_final`, this member does not mean to come back: a voter then has itself
+        removed first. One that comes back with its log only hands over leadership.
         """
         if self._leaving.has_begun:
             return
-        self._leaving.begin(
-            until_s=now + self._context.settings.leave_timeout,
-            is_final=is_final or not self._context.is_durable,
-        )
+        until_s = now + self._context.settings.leave_timeout
+        self._leaving.begin(until_s=until_s, is_final=is_final or not self._context.is_durable)
         if self.history is not None:
             self.history.peers_changed(now=now)
 
@@ -239,26 +184,23 @@ class GroupMember:
         here counts as committed; what only the others had is lost. Should they
         come back, the two histories merge like any two.
 
-        Raises:
-            ConfigError: There is no state here to begin from, at this moment.
+        Raises `ConfigError` while there is no state here to begin from.
         """
         history = self.history
         if history is None or not history.is_settled_here or history.availability.is_catching_up:
             raise ConfigError("this member has no state to begin a new history from; try again")
-        if self._host.ledger.is_closed:
+        if self.host.ledger.is_closed:
             raise ConfigError("the history here is closed: it is in another one, or will be")
         fresh = self._context.rng.randbytes(HISTORY_BYTES)
-        raft = history.raft
-        begin, batch = continue_alone(self._context, raft, history.id, fresh, keeps_tail=True)
-        self._client.change_history()
-        self._context.emit(Notify(GroupForced(fresh, history.id)))
-        self._following.go_on(begin, batch, is_founder=True)
+        self.client.change_history()
+        self._context.notify(GroupForced(fresh, history.id))
+        self._continuing.go_on_alone(history, fresh, keeps_tail=True)
 
     # What comes from links and the catalog.
 
     def recheck_peers(self, *, now: float) -> None:
         """Ask `MemberSpec.allow` again: it may answer otherwise than before."""
-        self._mesh.recheck(now=now)
+        self.mesh.recheck(now=now)
         if self.history is not None:
             self.history.peers_changed(now=now)
 
@@ -267,7 +209,7 @@ class GroupMember:
 
         Return False where nothing has changed by them, and no `pump` is needed.
         """
-        mesh = self._mesh
+        mesh = self.mesh
         if all(mesh.is_repeated(link_id, data) for data in received):
             mesh.note_heard(link_id, now=now)
             return False
@@ -289,7 +231,7 @@ class GroupMember:
             except RemoteError as exc:
                 is_pump_needed = True
                 reason = CloseReason(CloseCode.PROTOCOL_VIOLATION, f"{_VIOLATION}{exc}"[:250])
-                self._context.emit(Logged(True, f"peer {peer.short} {_VIOLATION}{exc}", peer))
+                self._context.warn(f"peer {peer.short} {_VIOLATION}{exc}", peer)
                 mesh.close_link(link_id, reason, now=now)
                 self._take_mesh(now)
         mesh.note_heard(link_id, now=now)
@@ -322,14 +264,13 @@ class GroupMember:
             case frames.FORWARD:
                 followed.commands.receive_forward(peer, frames.decode_forward(body))
             case frames.SYNC_ASK:
-                followed.sync.receive_ask(peer, bytes(body), now=now)
+                followed.sync.provider.receive_message(peer, bytes(body), now=now)
             case frames.SYNC_ANSWER:
                 followed.sync.receive_answer(peer, bytes(body), now=now)
         return True
 
     def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
-        message = frames.decode_control(data)
-        match message:
+        match message := frames.decode_control(data):
             case JoinAccepted():
                 self._following.receive_join_accepted(peer, message, now=now)
             case Admitted(history, index):
@@ -337,40 +278,41 @@ class GroupMember:
                     self.history.availability.admit(peer, index)
             case ForwardRefused(history, client, first_sequence):
                 is_mine = self.history is not None and history == self.history.id
-                if is_mine and client == self._client.client_id:
-                    self._client.receive_refused(first_sequence, now)
+                if is_mine and client == self.client.client_id:
+                    self.client.receive_refused(first_sequence, now)
 
     def saved(self, *, now: float) -> None:
         """Note that the batch of the last `SaveWanted` is saved."""
         self._note_disk(DiskState.FINE, now)
-        self._saving.saved(self.history)
+        self._saving.saved(self._pending_io)
 
     def stall(self, *, now: float) -> None:
         """Take in that the disk takes nothing for the moment; `saved` follows when it does."""
         self._note_disk(DiskState.FULL, now)
 
     def _note_disk(self, disk: DiskState, now: float) -> None:
-        if disk is not self._saving.disk:
-            self._saving.disk = disk
-            if self.history is not None:
-                self.history.note_disk(disk, now=now)
+        before, self._saving.disk = self._saving.disk, disk
+        if disk is not before and self.history is not None:
+            self.history.note_disk(before, now=now)
+
+    @property
+    def _pending_io(self) -> PendingIo | None:
+        return None if self.history is None else self.history.pending_io
 
     # Time.
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None for never."""
         due_s = min(self._following.merge.get_timer(), self._saving.hangs_at_s)
-        for time in (
-            self._mesh.get_timer(),
-            self._client.get_timer(),
-            self._reads.get_timer(),
-            self._following.bootstrap.get_timer(),
-            self._leaving.until_s,
-            None if self.history is None or self.is_stalled else self._survival.timer_s,
-            None if self.history is None else self.history.get_timer(),
-        ):
-            if time is not None and time < due_s:
+        if self.history is not None:
+            due_s = min(due_s, self.history.get_timer())
+            if not self.is_stalled:
+                due_s = min(due_s, self._continuing.takeover.timer_s)
+        for core in (self.mesh, self.client, self.reads, self._following.bootstrap):
+            if (time := core.get_timer()) is not None and time < due_s:
                 due_s = time
+        if self._leaving.until_s is not None:
+            due_s = min(due_s, self._leaving.until_s)
         return None if due_s == inf else due_s
 
     def recheck_liveness(self, *, now: float) -> None:
@@ -378,7 +320,7 @@ class GroupMember:
 
         It needs no `pump`: what it finds due is done by `handle_timer`.
         """
-        self._mesh.recheck_silence()
+        self.mesh.recheck_silence()
         if self.history is not None and not self.is_stalled:
             self.history.recheck_quiescence(now=now)
 
@@ -386,9 +328,9 @@ class GroupMember:
         """Do what is due. Too early does no harm."""
         if now >= self._saving.hangs_at_s:
             self._note_disk(DiskState.HANGING, now)
-        self._mesh.handle_timer(now=now)
-        self._client.handle_timer(now=now)
-        self._reads.handle_timer(now=now)
+        self.mesh.handle_timer(now=now)
+        self.client.handle_timer(now=now)
+        self.reads.handle_timer(now=now)
         self._following.merge.handle_timer(now=now)
         self._following.bootstrap.handle_timer(now=now)
         if self.history is not None:
@@ -404,14 +346,14 @@ class GroupMember:
         if self.history is not None:
             self.history.pump(now=now)
         if self.history is None or self.is_stalled:
-            self._reads.hold(now=now)
+            self.reads.hold(now=now)
         self._following.meet_others(now=now)
-        self._survival.look(is_leaving=self._leaving.has_begun, now=now)
+        self._continuing.look(is_leaving=self._leaving.has_begun, now=now)
         self._own_status.publish(now=now)
         self._take_mesh(now)
         self._take_client()
         self._leave_on(now)
-        if (batch := self._saving.next_batch(self.history, now=now)) is not None:
+        if (batch := self._saving.next_batch(self._pending_io, now=now)) is not None:
             self._context.emit(SaveWanted(batch))
         self._flush()
 
@@ -419,12 +361,10 @@ class GroupMember:
         """Return what to do next, None for nothing."""
         return self._context.events.popleft() if self._context.events else None
 
-    # Bonds.
-
     def _take_mesh(self, now: float) -> None:
         """Pass on what the mesh wants, and note who is there."""
         have_changed = False
-        while (event := self._mesh.next_event()) is not None:
+        while (event := self.mesh.next_event()) is not None:
             match event:
                 case SendBondFrame(link_id, data):
                     self._context.out.setdefault(link_id, []).append(data)
@@ -452,32 +392,26 @@ class GroupMember:
     def _flush_link(self, link_id: int) -> None:
         waiting = self._context.out.pop(link_id, None)
         if waiting:
-            self._context.events.append(FramesOut(link_id, waiting))
-
-    # Leaving.
+            self._context.emit(FramesOut(link_id, waiting))
 
     def _leave_on(self, now: float) -> None:
         leaving = self._leaving
         if not leaving.has_begun or leaving.is_done:
             return
         is_late = leaving.until_s is not None and now >= leaving.until_s
-        is_needed = self._saving.is_busy or leaving.is_needed(
-            self._context.me, self.history, self._context.statuses
-        )
+        is_needed = self._saving.is_busy or leaving.is_needed(self._context, self.history)
         if is_needed and not is_late:
             return
         leaving.is_done = True
-        self._reads.fail_all()
-        self._client.fail_all("the member leaves the group")
+        self.reads.fail_all()
+        self.client.fail_all("the member leaves the group")
         self._take_client()
-        self._mesh.leave(now=now, is_final=leaving.is_final)
+        self.mesh.leave(now=now, is_final=leaving.is_final)
         self._take_mesh(now)
         self._flush()
         self._context.emit(MemberLeft())
 
-    # Events.
-
     def _take_client(self) -> None:
-        self._context.events += self._client.take_events()
-        while (read := self._reads.next_event()) is not None:
+        self._context.events += self.client.take_events()
+        while (read := self.reads.next_event()) is not None:
             self._context.emit(read)

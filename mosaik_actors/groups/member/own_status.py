@@ -8,9 +8,9 @@ import msgspec
 
 from ..wire.status import Status
 from .context import Context
+from .continuing import Continuing
 from .following import Following
 from .leaving import Leaving
-from .survival import Survival
 
 _STATUS_EVERY_S: Final = 0.05
 
@@ -19,16 +19,10 @@ class OwnStatus:
     """The status of one member."""
 
     def __init__(
-        self,
-        context: Context,
-        following: Following,
-        survival: Survival,
-        leaving: Leaving,
+        self, context: Context, following: Following, continuing: Continuing, leaving: Leaving
     ) -> None:
-        self._context = context
-        self._following = following
-        self._survival = survival
-        self._leaving = leaving
+        self._context, self._following = context, following
+        self._continuing, self._leaving = continuing, leaving
         self._published_key: object = None
         self._publish_again_at_s = 0.0
         context.status = self.make
@@ -39,16 +33,10 @@ class OwnStatus:
         What changes with every command, as the commit index, is looked at only
         so often as a heartbeat could tell it.
         """
-        history = self._following.history
-        key: tuple[Any, ...] = (
-            history,
-            self._following.bootstrap.standing,
-            self._leaving.has_begun,
-            self._context.is_observer,
-            self._survival.is_abandoned,
-        )
-        if history is not None:
-            key += history.standing_key
+        history, bootstrap = self._following.history, self._following.bootstrap
+        wishes = (self._leaving.has_begun, self._context.is_observer)
+        standing = bootstrap.standing if history is None else history.standing_key
+        key = (history, wishes, standing, self._continuing.takeover.is_abandoned)
         if key != self._published_key or now >= self._publish_again_at_s:
             self._published_key, self._publish_again_at_s = key, now + _STATUS_EVERY_S
             status = self.make()
@@ -62,7 +50,7 @@ class OwnStatus:
         context, history = self._context, self._following.history
         said: dict[str, Any] = {"standing": self._following.bootstrap.standing}
         if history is not None:
-            said = history.status() | {"is_abandoned": self._survival.is_abandoned}
+            said = history.status() | {"is_abandoned": self._continuing.takeover.is_abandoned}
         return Status(
             is_observer=context.is_observer,
             leadership_factor=context.factor,

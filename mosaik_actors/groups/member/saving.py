@@ -11,47 +11,27 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from math import inf
-from typing import Protocol
 
+from ..raft.pending_io import PendingIo
 from ..storage.interface import SaveBatch
 
 
-class Saver(Protocol):
-    """A history, as far as its saves go."""
-
-    def next_save(self) -> SaveBatch | None:
-        """Return what to save now, None for nothing."""
-
-    def saved(self) -> None:
-        """Go on: it is saved."""
-
-
 class DiskState(Enum):
-    """How the disk does; the value is for people.
-
-    FULL: it takes nothing for the moment; the save is tried again.
-    HANGING: a save has been under way for an election timeout.
-    """
+    """How the disk does; the value is for people."""
 
     FINE = "the disk does its work"
-    FULL = "the disk takes nothing"
-    HANGING = "the disk does not answer"
+    FULL = "the disk takes nothing"  # for the moment; the save is tried again
+    HANGING = "the disk does not answer"  # a save has been under way for an election timeout
 
 
 class Saving:
-    """The saves of one member.
+    """The saves of one member: none at all unless it is durable.
 
-    Args:
-        is_durable: Whether anything is saved at all.
-        patience_s: How long a save may take before the disk counts as hanging.
-
-    Attributes:
-        is_busy: Whether a save is under way.
-        disk: How the disk does.
+    A save that takes longer than `patience_s` makes the disk count as hanging.
     """
 
     def __init__(self, *, is_durable: bool, patience_s: float) -> None:
-        self.is_busy = False
+        self.is_busy = False  # whether a save is under way
         self.disk = DiskState.FINE
         self._patience_s = patience_s
         self._since_s = 0.0
@@ -67,15 +47,17 @@ class Saving:
             then()
 
     @property
+    def is_stalled(self) -> bool:
+        """Whether the disk takes nothing: the member is silent until it does."""
+        return self.disk is DiskState.FULL
+
+    @property
     def hangs_at_s(self) -> float:
         """When the disk counts as hanging, unless the save is done before."""
-        return (
-            self._since_s + self._patience_s
-            if self.is_busy and self.disk is DiskState.FINE
-            else inf
-        )
+        is_due = self.is_busy and self.disk is DiskState.FINE
+        return self._since_s + self._patience_s if is_due else inf
 
-    def next_batch(self, history: Saver | None, *, now: float) -> SaveBatch | None:
+    def next_batch(self, history: PendingIo | None, *, now: float) -> SaveBatch | None:
         """Return what to save now, None for nothing; call `saved` when it is."""
         if self.is_busy:
             return None
@@ -87,7 +69,7 @@ class Saving:
         self.is_busy, self._since_s = batch is not None, now
         return batch
 
-    def saved(self, history: Saver | None) -> None:
+    def saved(self, history: PendingIo | None) -> None:
         """Go on after a save."""
         self.is_busy = False
         if self._then is not None:

@@ -1,11 +1,10 @@
 """What a leader does about its group's members: looks at them, and takes the next step.
 
-Who should vote is decided in `membership`; here is what that gets to see, and how
-its wishes become entries of the log, transfers and accepts. It looks every
-heartbeat, more rarely while nothing is to be done for anybody (`raft.quiescence`), and
-at once when something about a member has changed; but a member
-that says now this, now that, or what cannot be, must not fill the log: after
-`CHANGES_MAX` changes within an election timeout it takes its time.
+Who should vote is decided in `membership`; here is what that gets to see, and how its wishes become
+entries of the log, transfers and accepts. It looks every heartbeat, more rarely while nothing is to
+be done for anybody (`raft.quiescence`), and at once when something about a member has changed; but
+a member that says now this, now that, or what cannot be, must not fill the log: after `CHANGES_MAX`
+changes within an election timeout it takes its time.
 """
 
 from __future__ import annotations
@@ -13,26 +12,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ...ids import PeerId
 from ..raft.progress import ProgressState
 from ..raft.raft import Raft
 from ..wire.frames import Admitted, JoinAccepted, encode_control
 from ..wire.status import MemberStanding, Status
-from .events import Logged
-from .membership import (
-    GroupView,
-    MemberView,
-    TransferTo,
-    choose_admitted,
-    plan_change,
-    prefer_leader,
-    view_key,
-)
-
-if TYPE_CHECKING:
-    from .context import Context
+from . import membership
+from .context import Context
 
 CHANGES_MAX: Final = 64
 
@@ -45,14 +33,10 @@ class Joiners:
 
 
 class VoterChanges:
-    """The membership of one history, as its leader sees to it.
-
-    Attributes:
-        look_at_s: When to look next, if this member leads.
-    """
+    """The membership of one history, as its leader sees to it."""
 
     def __init__(self, context: Context, raft: Raft, history: bytes, *, now: float) -> None:
-        self.look_at_s = now
+        self.look_at_s = now  # when to look next, if this member leads
         self._context = context
         self._raft = raft
         self._history = history
@@ -93,23 +77,23 @@ class VoterChanges:
         self.look_at_s = now + self._context.consensus.heartbeat_interval
         self._accept_joiners()
         view = self._view()
-        key = view_key(view)
+        key = membership.view_key(view)
         if key == self._settled_key:
             if raft.is_quiesced:
                 self.look_at_s = now + self._raft_quiesced_s
             return  # there was nothing to do, and nothing has changed
         self._settled_key = None
-        change = plan_change(view)
-        admitted = choose_admitted(view, change)
+        change = membership.plan_change(view)
+        admitted = membership.choose_admitted(view, change)
         self._admit(admitted)
-        if isinstance(change, TransferTo):
+        if isinstance(change, membership.TransferTo):
             raft.transfer_leadership(change.peer)
         elif change is not None:
             if raft.change_configuration(change.target):
-                self._context.emit(Logged(False, f"changes the members: {change.why}"))
+                self._context.inform(f"changes the members: {change.why}")
             self._changed_s.append(now)
         elif now - self._handed_over_s > self._context.consensus.election_timeout:
-            transfer_target = prefer_leader(view)
+            transfer_target = membership.prefer_leader(view)
             if transfer_target is None:
                 self._settled_key = None if admitted else key
             elif raft.transfer_leadership(transfer_target):
@@ -123,17 +107,17 @@ class VoterChanges:
             for peer in peers:
                 self._context.send(peer, admitted)
 
-    def _view(self) -> GroupView:
+    def _view(self) -> membership.GroupView:
         raft, context = self._raft, self._context
         statuses = context.statuses
         configuration = raft.configuration
         self._left = {p: None for p in self._left if self.is_named(p) and p not in statuses}
-        peers: dict[PeerId, MemberView] = {}
+        peers: dict[PeerId, membership.MemberView] = {}
         for peer in dict.fromkeys((*configuration.voters, *configuration.learners, *statuses)):
             if peer == context.me:
                 continue
             progress = raft.progress.get(peer)
-            peers[peer] = MemberView(
+            peers[peer] = membership.MemberView(
                 status=statuses.get(peer),
                 silent_s=raft.silent_s(peer),
                 lag=None if progress is None else raft.commit_index - progress.match_index,
@@ -142,7 +126,7 @@ class VoterChanges:
                 has_left=peer in self._left,
                 is_excluded=context.is_excluded(peer),
             )
-        return GroupView(
+        return membership.GroupView(
             me=context.me,
             my_status=self._context.status(),
             history=self._history,

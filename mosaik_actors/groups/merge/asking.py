@@ -17,7 +17,6 @@ one, which continues it or is continued by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from enum import Enum
 from math import inf
 from random import Random
@@ -27,12 +26,13 @@ from ..wire.system_entries import CloseInto
 from ..wire.types import REQUEST_BYTES
 from .replay import is_whole
 from .view import (
+    Emit,
     HandOver,
     HistoriesConflict,
     MergeConfig,
-    MergeEvent,
     MergeView,
     Other,
+    Others,
     ProposeSystemEntry,
     best_of,
     find_transfer_target,
@@ -59,9 +59,7 @@ class Asking:
         timer_s: When `look` is due at the latest.
     """
 
-    def __init__(
-        self, rng: Random, config: MergeConfig, emit: Callable[[MergeEvent], None]
-    ) -> None:
+    def __init__(self, rng: Random, config: MergeConfig, emit: Emit) -> None:
         self.phase = MergePhase.IDLE
         self.timer_s = inf
         self._rng = rng
@@ -79,7 +77,7 @@ class Asking:
         self._deadline_s = inf
         self._closing: CloseInto | None = None
 
-    def look(self, view: MergeView, others: Mapping[bytes, Other], *, now: float) -> None:
+    def look(self, view: MergeView, others: Others, *, now: float) -> None:
         """Look at what is in sight, and ask when it is time."""
         self._note_sight(others, now)
         self.timer_s = inf
@@ -143,21 +141,19 @@ class Asking:
             if message.why is MergeRefusal.SHORTER:
                 self._next_at_s = max(self._next_at_s, now + self._config.patience)
 
-    def act_settled(self, system_entry: CloseInto, *, now: float) -> None:
+    def close_settled(self, system_entry: CloseInto, *, now: float) -> None:
         """Note that the fate of a `CloseInto` is known: applied, void, or not in the log."""
         if self.phase is MergePhase.CLOSING and system_entry == self._closing:
             self._back_off(now)
 
-    # Helpers.
-
-    def _note_sight(self, others: Mapping[bytes, Other], now: float) -> None:
+    def _note_sight(self, others: Others, now: float) -> None:
         ready = [history for history, other in others.items() if other.is_ready]
         self._since = {history: self._since.get(history, now) for history in ready}
         self._told = {history: self._told[history] for history in ready if history in self._told}
         if not ready:
             self._retry_s = self._config.retry
 
-    def _consider(self, view: MergeView, others: Mapping[bytes, Other], now: float) -> None:
+    def _consider(self, view: MergeView, others: Others, now: float) -> None:
         best = best_of(others)
         if best is None:
             return

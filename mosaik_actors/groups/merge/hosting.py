@@ -8,28 +8,15 @@ far it is, and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...ids import PeerId
-from ..wire.merge import (
-    MergeAccepted,
-    MergeMessage,
-    MergeRefusal,
-    MergeRefused,
-    MergeRequest,
-    ReplayCommands,
-    ReplayDone,
-    ReplayEnd,
-    ReplayQuery,
-    ReplayRefused,
-    ReplayState,
-)
+from ..wire import merge as wire
 from ..wire.system_entries import AcceptMerge, FinishMerge, Replay
 from .asking import Asking, MergePhase
 from .view import (
+    Emit,
     MergeConfig,
-    MergeEvent,
     MergeView,
     ProposeSystemEntry,
     others_of,
@@ -54,7 +41,7 @@ class _Held:
 class Hosting:
     """Takes in other histories."""
 
-    def __init__(self, config: MergeConfig, emit: Callable[[MergeEvent], None]) -> None:
+    def __init__(self, config: MergeConfig, emit: Emit) -> None:
         self._config = config
         self._emit = emit
         self._accepting: dict[bytes, PeerId] = {}
@@ -71,16 +58,22 @@ class Hosting:
         if view.is_leading:
             return
         for request_id, peer in self._accepting.items():
-            self._send(peer, MergeRefused(request_id, MergeRefusal.NOT_LEADER))
+            self._send(peer, wire.MergeRefused(request_id, wire.MergeRefusal.NOT_LEADER))
         for held in (*self._replaying.values(), *self._ending.values()):
-            self._refuse(held, MergeRefusal.NOT_LEADER)
+            self._refuse(held, wire.MergeRefusal.NOT_LEADER)
         for waiting in (self._accepting, self._replaying, self._ending):
             waiting.clear()
 
     # What merging histories say.
 
     def receive_request(
-        self, peer: PeerId, request: MergeRequest, view: MergeView, asking: Asking, *, now: float
+        self,
+        peer: PeerId,
+        request: wire.MergeRequest,
+        view: MergeView,
+        asking: Asking,
+        *,
+        now: float,
     ) -> None:
         """Accept a shorter history, with a system entry in the log, or say why not."""
         history, request_id = request.history, request.request_id
@@ -89,50 +82,50 @@ class Hosting:
             return
         why = self._why_not(request, view, asking, now)
         if why is not None:
-            self._send(peer, MergeRefused(request_id, why))
+            self._send(peer, wire.MergeRefused(request_id, why))
         elif request_id not in self._accepting:
             self._accepting[request_id] = peer
             self._emit(ProposeSystemEntry(AcceptMerge(history, request_id)))
 
-    def receive_query(self, peer: PeerId, query: ReplayQuery, view: MergeView) -> None:
+    def receive_query(self, peer: PeerId, query: wire.ReplayQuery, view: MergeView) -> None:
         """Say how much of another history is here."""
         if view.history and query.history != view.history:
             self._send_state(peer, query.history, view)
 
-    def receive_commands(self, peer: PeerId, message: ReplayCommands, view: MergeView) -> None:
+    def receive_commands(self, peer: PeerId, message: wire.ReplayCommands, view: MergeView) -> None:
         """Put commands of a history that ended into the log."""
         run, system_entry = message.run, message.system_entry
         history, after, upto = key = _key_of(system_entry)
         known = max(view.ledger.taken_of(history), self._proposed_upto(history))
         if not view.is_leading:
-            self._refuse_run(peer, run, MergeRefusal.NOT_LEADER)
+            self._refuse_run(peer, run, wire.MergeRefusal.NOT_LEADER)
         elif _is_here(view, history, upto):
-            self._send(peer, ReplayDone(run, upto))
+            self._send(peer, wire.ReplayDone(run, upto))
         elif key in self._replaying:
             self._wait(self._replaying[key], peer, run)
         elif after > known:
-            self._refuse_run(peer, run, MergeRefusal.GAP)
+            self._refuse_run(peer, run, wire.MergeRefusal.GAP)
         elif not self._has_room():
-            self._refuse_run(peer, run, MergeRefusal.BUSY)
+            self._refuse_run(peer, run, wire.MergeRefusal.BUSY)
         else:
             batches = system_entry.command_batches
             size_bytes = sum(len(payload) for batch in batches for payload in batch.payloads)
             self._replaying[key] = _Held({peer: run}, size_bytes)
             self._emit(ProposeSystemEntry(system_entry))
 
-    def receive_end(self, peer: PeerId, message: ReplayEnd, view: MergeView) -> None:
+    def receive_end(self, peer: PeerId, message: wire.ReplayEnd, view: MergeView) -> None:
         """Note in the log that a history is here whole, if it is."""
         run, system_entry, history = message.run, message.system_entry, message.system_entry.history
         if not view.is_leading:
-            self._refuse_run(peer, run, MergeRefusal.NOT_LEADER)
+            self._refuse_run(peer, run, wire.MergeRefusal.NOT_LEADER)
         elif view.ledger.has_all_of(history):
             self._send_state(peer, history, view)
         elif view.ledger.taken_of(history) != system_entry.command_count:
-            self._refuse_run(peer, run, MergeRefusal.GAP)
+            self._refuse_run(peer, run, wire.MergeRefusal.GAP)
         elif system_entry in self._ending:
             self._wait(self._ending[system_entry], peer, run)
         elif len(self._ending) >= ACCEPTING_MAX:
-            self._refuse_run(peer, run, MergeRefusal.BUSY)
+            self._refuse_run(peer, run, wire.MergeRefusal.BUSY)
         else:
             self._ending[system_entry] = _Held({peer: run})
             self._emit(ProposeSystemEntry(system_entry))
@@ -147,50 +140,48 @@ class Hosting:
         if peer is None:
             return
         if is_applied and view.is_open and not view.ledger.has_all_of(system_entry.history):
-            self._send(peer, MergeAccepted(view.history, system_entry.request_id))
+            self._send(peer, wire.MergeAccepted(view.history, system_entry.request_id))
         else:
-            self._send(peer, MergeRefused(system_entry.request_id, MergeRefusal.FAILED))
+            self._send(peer, wire.MergeRefused(system_entry.request_id, wire.MergeRefusal.FAILED))
 
     def replay_settled(self, system_entry: Replay, view: MergeView) -> None:
         """Answer those who wait for commands: they are applied, void, or not in the log."""
         history, _, upto = key = _key_of(system_entry)
         held = self._replaying.pop(key, _Held({}))
         if not _is_here(view, history, upto):
-            self._refuse(held, MergeRefusal.FAILED)
+            self._refuse(held, wire.MergeRefusal.FAILED)
             return
         for peer, run in held.waiting.items():
-            self._send(peer, ReplayDone(run, upto))
+            self._send(peer, wire.ReplayDone(run, upto))
 
     def finish_settled(self, system_entry: FinishMerge, view: MergeView) -> None:
         """Answer those who wait for the end of a merge."""
         held = self._ending.pop(system_entry, _Held({}))
         if not view.ledger.has_all_of(system_entry.history):
-            self._refuse(held, MergeRefusal.FAILED)
+            self._refuse(held, wire.MergeRefusal.FAILED)
             return
         for peer in held.waiting:
             self._send_state(peer, system_entry.history, view)
 
-    # Helpers.
-
     def _why_not(
-        self, request: MergeRequest, view: MergeView, asking: Asking, now: float
-    ) -> MergeRefusal | None:
+        self, request: wire.MergeRequest, view: MergeView, asking: Asking, now: float
+    ) -> wire.MergeRefusal | None:
         """Return why a request is refused, None to accept it."""
         if view.is_open and request.history == view.history:
-            return MergeRefusal.SAME
+            return wire.MergeRefusal.SAME
         if not view.is_leading:
-            return MergeRefusal.NOT_LEADER
+            return wire.MergeRefusal.NOT_LEADER
         if asking.crosses(request):
             if asking.yields_to(request):
-                return MergeRefusal.BUSY
+                return wire.MergeRefusal.BUSY
             asking.withdraw(now=now)
         elif asking.phase is not MergePhase.IDLE or len(self._accepting) >= ACCEPTING_MAX:
-            return MergeRefusal.BUSY
+            return wire.MergeRefusal.BUSY
         else:
             other = others_of(view).get(request.history)
             if own_rank(view, other) < rank_of(request.history, request.command_count):
                 asking.note_longer(request, now=now)
-                return MergeRefusal.SHORTER
+                return wire.MergeRefusal.SHORTER
         return None
 
     def _proposed_upto(self, history: bytes) -> int:
@@ -204,22 +195,22 @@ class Hosting:
         if peer in held.waiting or len(held.waiting) < WAITING_MAX:
             held.waiting[peer] = run
         else:
-            self._refuse_run(peer, run, MergeRefusal.BUSY)
+            self._refuse_run(peer, run, wire.MergeRefusal.BUSY)
 
-    def _refuse(self, held: _Held, why: MergeRefusal) -> None:
+    def _refuse(self, held: _Held, why: wire.MergeRefusal) -> None:
         for peer, run in held.waiting.items():
             self._refuse_run(peer, run, why)
 
-    def _refuse_run(self, peer: PeerId, run: int, why: MergeRefusal) -> None:
-        self._send(peer, ReplayRefused(run, why))
+    def _refuse_run(self, peer: PeerId, run: int, why: wire.MergeRefusal) -> None:
+        self._send(peer, wire.ReplayRefused(run, why))
 
     def _send_state(self, peer: PeerId, history: bytes, view: MergeView) -> None:
         ledger = view.ledger
         if view.may_vouch:
             taken, is_merged = ledger.taken_of(history), ledger.has_all_of(history)
-            self._send(peer, ReplayState(history, view.history, taken, is_merged))
+            self._send(peer, wire.ReplayState(history, view.history, taken, is_merged))
 
-    def _send(self, peer: PeerId, message: MergeMessage) -> None:
+    def _send(self, peer: PeerId, message: wire.MergeMessage) -> None:
         self._emit(to_peer(peer, message))
 
 

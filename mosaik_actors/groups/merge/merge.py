@@ -56,18 +56,7 @@ from math import inf
 from random import Random
 
 from ...ids import PeerId
-from ..wire.merge import (
-    MergeAccepted,
-    MergeRefused,
-    MergeRequest,
-    ReplayCommands,
-    ReplayDone,
-    ReplayEnd,
-    ReplayQuery,
-    ReplayRefused,
-    ReplayState,
-    decode_merge,
-)
+from ..wire import merge as wire
 from ..wire.system_entries import AcceptMerge, CloseInto, FinishMerge, Replay, SystemEntry
 from .asking import Asking, MergePhase
 from .hosting import Hosting
@@ -117,7 +106,7 @@ class Merge:
         self._asking = Asking(self._rng, self._config, emit)
         self._hosting = Hosting(self._config, emit)
         self._sending = Sending(self._rng, self._config, emit)
-        self._started: dict[bytes, None] = {}
+        self._started: deque[bytes] = deque(maxlen=STARTED_KEPT)
         self._query_at_s = self._now
         self.winner = b""
         self._linger_until_s = 0.0
@@ -139,8 +128,6 @@ class Merge:
         """Whether there is nothing to do until something that `update` looks at changes."""
         return not self._others and not self._events and self._is_at_rest
 
-    # The verbs.
-
     def update(self, view: MergeView, *, now: float) -> None:
         """Take in how things stand.
 
@@ -161,39 +148,56 @@ class Merge:
         Raises:
             DecodeError: It is none.
         """
-        message = decode_merge(data)
+        message = wire.decode_merge(data)
         self._now = now
         view = self._view
         if view is None:
             return
         match message:
-            case MergeRequest():
+            case wire.MergeRequest():
                 self._hosting.receive_request(peer, message, view, self._asking, now=now)
-            case MergeAccepted():
+            case wire.MergeAccepted():
                 self._asking.receive_accepted(message, view, now=now)
-            case MergeRefused():
+            case wire.MergeRefused():
                 self._asking.receive_refused(message, now=now)
-            case ReplayQuery():
+            case wire.ReplayQuery():
                 self._hosting.receive_query(peer, message, view)
-            case ReplayState():
+            case wire.ReplayState():
                 self._receive_state(peer, message, view)
-            case ReplayCommands():
+            case wire.ReplayCommands():
                 self._hosting.receive_commands(peer, message, view)
-            case ReplayDone():
+            case wire.ReplayDone():
                 self._sending.receive_done(message, now=now)
-            case ReplayRefused():
+            case wire.ReplayRefused():
                 self._sending.receive_refused(message, now=now)
-            case ReplayEnd():
+            case wire.ReplayEnd():
                 self._hosting.receive_end(peer, message, view)
         self._look()
 
-    def act_applied(self, system_entry: SystemEntry, *, now: float) -> None:
-        """Note that a system entry of this history was applied here; the view's ledger has it."""
-        self._settle(system_entry, now, is_applied=True)
+    def entry_settled(self, system_entry: SystemEntry, *, is_applied: bool, now: float) -> None:
+        """Note what became of a system entry of this history.
 
-    def act_failed(self, system_entry: SystemEntry, *, now: float) -> None:
-        """Note that a system entry proposed here is not in the log, or not known to be."""
-        self._settle(system_entry, now, is_applied=False)
+        It was applied here, and the view's ledger has it; or one that was proposed here is not in
+        the log, or not known to be.
+        """
+        self._now = now
+        view = self._view
+        if view is None:
+            return
+        if is_applied:
+            self._note_started(system_entry, view)
+        match system_entry:
+            case AcceptMerge():
+                self._hosting.accept_settled(system_entry, view, is_applied=is_applied)
+            case CloseInto():
+                self._asking.close_settled(system_entry, now=now)
+            case Replay():
+                self._hosting.replay_settled(system_entry, view)
+            case FinishMerge():
+                self._hosting.finish_settled(system_entry, view)
+            case _:
+                return
+        self._look()
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`; infinity for never."""
@@ -214,8 +218,6 @@ class Merge:
     def next_event(self) -> MergeEvent | None:
         """Return the next thing to do or to publish, None when there is nothing."""
         return self._events.popleft() if self._events else None
-
-    # Helpers.
 
     def _look(self) -> None:
         view, now = self._view, self._now
@@ -244,26 +246,6 @@ class Merge:
         is_idle = self._asking.phase is MergePhase.IDLE and self._hosting.is_idle
         return is_idle and self._view is not None and self._view.is_open and not self.winner
 
-    def _settle(self, system_entry: SystemEntry, now: float, *, is_applied: bool) -> None:
-        self._now = now
-        view = self._view
-        if view is None:
-            return
-        if is_applied:
-            self._note_started(system_entry, view)
-        match system_entry:
-            case AcceptMerge():
-                self._hosting.accept_settled(system_entry, view, is_applied=is_applied)
-            case CloseInto():
-                self._asking.act_settled(system_entry, now=now)
-            case Replay():
-                self._hosting.replay_settled(system_entry, view)
-            case FinishMerge():
-                self._hosting.finish_settled(system_entry, view)
-            case _:
-                return
-        self._look()
-
     def _note_started(self, system_entry: SystemEntry, view: MergeView) -> None:
         """Publish that a merge has begun: once in the history that ends, once in the other."""
         if isinstance(system_entry, CloseInto) and system_entry.history == view.ledger.closed_into:
@@ -273,9 +255,7 @@ class Merge:
         else:
             return
         if loser not in self._started:
-            self._started[loser] = None
-            if len(self._started) > STARTED_KEPT:
-                del self._started[next(iter(self._started))]
+            self._started.append(loser)
             self._events.append(MergeStarted(winner, loser))
 
     # Whether this history is merged.
@@ -293,11 +273,11 @@ class Merge:
         if self._now < self._query_at_s or not self._wants_to_know:
             return
         self._query_at_s = self._now + self._config.takeover * (0.5 + self._rng.random())
-        query = ReplayQuery(view.history)
+        query = wire.ReplayQuery(view.history)
         for other in self._others.values():
             self._events.append(to_peer(other.leader or other.member, query))
 
-    def _receive_state(self, peer: PeerId, message: ReplayState, view: MergeView) -> None:
+    def _receive_state(self, peer: PeerId, message: wire.ReplayState, view: MergeView) -> None:
         if message.history != view.history or message.here == view.history:
             return
         if message.is_merged:

@@ -145,8 +145,6 @@ class ReplayStream:
         assert self.is_at_end, f"finished at {self._next_index}, before the end"
         return FinishMerge(self._history, self._position, self._ledger.merged)
 
-    # Helpers.
-
     def _read_commands(self, entry: Entry) -> None:
         try:
             command_batches = decode_command_batches(entry.data)

@@ -19,23 +19,15 @@ there knows what it has, whatever way it came.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from enum import Enum
 from math import inf
 from random import Random
 from typing import Final
 
 from ...ids import PeerId
-from ..wire.merge import (
-    ReplayCommands,
-    ReplayDone,
-    ReplayEnd,
-    ReplayQuery,
-    ReplayRefused,
-    ReplayState,
-)
+from ..wire import merge as wire
 from .replay import ReplayStream, is_whole
-from .view import MergeConfig, MergeEvent, MergeView, Other, best_of, follow, to_peer
+from .view import Emit, MergeConfig, MergeView, Others, best_of, follow, to_peer
 
 SLICES_PER_TURN: Final = 4
 
@@ -60,9 +52,7 @@ class Sending:
         timer_s: When `look` is due at the latest.
     """
 
-    def __init__(
-        self, rng: Random, config: MergeConfig, emit: Callable[[MergeEvent], None]
-    ) -> None:
+    def __init__(self, rng: Random, config: MergeConfig, emit: Emit) -> None:
         self.stage = Stage.RESTING
         self.has_sent = False
         self.timer_s = inf
@@ -78,7 +68,7 @@ class Sending:
         self._stream: ReplayStream | None = None
         self._on_their_way: dict[int, None] = {}
 
-    def look(self, view: MergeView, others: Mapping[bytes, Other], *, now: float) -> None:
+    def look(self, view: MergeView, others: Others, *, now: float) -> None:
         """Begin, go on or begin again, when it is time and there is somebody to send to."""
         self.timer_s = inf
         if not view.ledger.is_closed or not is_whole(view.log):
@@ -98,7 +88,7 @@ class Sending:
             self.timer_s = min(self.timer_s, self._deadline_s)
 
     def receive_state(
-        self, peer: PeerId, message: ReplayState, view: MergeView, now: float
+        self, peer: PeerId, message: wire.ReplayState, view: MergeView, now: float
     ) -> None:
         """Take in how much of this history is there; not all of it."""
         if message.taken > self._seen_count:
@@ -116,7 +106,7 @@ class Sending:
         self._on_their_way.clear()
         self._send_on(now)
 
-    def receive_done(self, message: ReplayDone, *, now: float) -> None:
+    def receive_done(self, message: wire.ReplayDone, *, now: float) -> None:
         """Take in that commands are applied there, and send more."""
         if self.stage is Stage.SENDING and message.run == self._run:
             self._on_their_way.pop(message.upto, None)
@@ -124,15 +114,13 @@ class Sending:
             self._deadline_s = now + self._config.stall
             self._send_on(now)
 
-    def receive_refused(self, message: ReplayRefused, *, now: float) -> None:
+    def receive_refused(self, message: wire.ReplayRefused, *, now: float) -> None:
         """Begin again a little later."""
         if self.stage is not Stage.RESTING and message.run == self._run:
             self._rest(now)
 
-    # Helpers.
-
     def _find_target(
-        self, view: MergeView, others: Mapping[bytes, Other], now: float
+        self, view: MergeView, others: Others, now: float
     ) -> tuple[bytes, PeerId] | None:
         """Return an open history, and its leader."""
         other = others.get(follow(view.ledger.closed_into, others))
@@ -173,7 +161,7 @@ class Sending:
         self._target = target
         self._run = self._rng.getrandbits(_RUN_BITS)
         self._deadline_s = now + self._config.stall
-        self._emit(to_peer(target[1], ReplayQuery(view.history)))
+        self._emit(to_peer(target[1], wire.ReplayQuery(view.history)))
 
     def _send_on(self, now: float) -> None:
         """Send as much as may be on its way; read no more of the log than a turn allows."""
@@ -186,7 +174,7 @@ class Sending:
             if system_entry is not None:
                 self._on_their_way[system_entry.after + system_entry.command_count] = None
                 self._deadline_s = now + self._config.stall
-                self._emit(to_peer(target[1], ReplayCommands(self._run, system_entry)))
+                self._emit(to_peer(target[1], wire.ReplayCommands(self._run, system_entry)))
             elif not stream.has_more:
                 break
             elif slices == SLICES_PER_TURN:
@@ -200,4 +188,4 @@ class Sending:
         if stream.is_at_end and not self._on_their_way:
             self.stage = Stage.ENDING
             self._deadline_s = now + self._config.stall
-            self._emit(to_peer(target[1], ReplayEnd(self._run, stream.finish())))
+            self._emit(to_peer(target[1], wire.ReplayEnd(self._run, stream.finish())))

@@ -96,11 +96,6 @@ class SurvivorView:
         """All voters."""
         return tuple(dict.fromkeys(peer for voters in self.deciding for peer in voters))
 
-    @property
-    def is_dead(self) -> bool:
-        """Whether too many voters are known to be in it no more for a majority ever to be."""
-        return are_forgotten(self.history, self.deciding, self.peers)
-
     def is_elsewhere(self, peer: PeerId) -> bool:
         """Whether a peer is here, and has another history or none."""
         return peer in self.peers and self.peers[peer].history != self.history
@@ -174,7 +169,7 @@ class Takeover:
         members = {
             peer: status for peer, status in view.peers.items() if status.history == view.history
         }
-        is_dead = view.is_dead or _is_given_up(members)
+        is_dead = are_forgotten(view.history, view.deciding, view.peers) or _is_given_up(members)
         if not is_dead and self._has_voter(view, members):
             self._note_alive()
             return None
@@ -195,8 +190,6 @@ class Takeover:
         if follow is not None or not self.is_abandoned:
             return follow
         return self._take_turn(view, members, now)
-
-    # Helpers.
 
     def _note_durable(self, view: SurvivorView) -> None:
         for peer in view.voters:

@@ -143,6 +143,10 @@ class Other:
         return rank_of(self.history, self.command_count, is_whole=self.is_whole)
 
 
+Others = Mapping[bytes, Other]
+"""The other histories in sight, by id."""
+
+
 def rank_of(history: bytes, command_count: int, *, is_whole: bool = True) -> Rank:
     """Return what decides between two histories: the higher one goes on.
 
@@ -209,7 +213,7 @@ def own_rank(view: MergeView, other: Other | None = None) -> Rank:
     return rank_of(view.history, view.position(), is_whole=whole)
 
 
-def follow(closed_into: bytes, others: Mapping[bytes, Other]) -> bytes:
+def follow(closed_into: bytes, others: Others) -> bytes:
     """Return the open history at which a closed one arrives, as far as is known."""
     for _ in range(HOPS_MAX):
         other = others.get(closed_into)
@@ -219,7 +223,7 @@ def follow(closed_into: bytes, others: Mapping[bytes, Other]) -> bytes:
     return closed_into
 
 
-def best_of(others: Mapping[bytes, Other]) -> Other | None:
+def best_of(others: Others) -> Other | None:
     """Return the highest of the histories that could take in another one now."""
     return max((o for o in others.values() if o.is_ready), key=lambda o: o.rank, default=None)
 
@@ -272,6 +276,7 @@ class HistoriesConflict:
 MergeEvent = (
     SendMerge | ProposeSystemEntry | HandOver | MergeStarted | HistoryAbandoned | HistoriesConflict
 )
+Emit = Callable[[MergeEvent], None]
 
 
 def to_peer(peer: PeerId, message: MergeMessage) -> SendMerge:

@@ -11,35 +11,17 @@ from ..wire.status import Status
 from .peer_heartbeats import NEVER, ConnectionHeartbeats
 
 
+@dataclass(slots=True, eq=False)
 class BondState:
-    """A bond of this member: a link whose other end has proven the key of the group.
+    """A bond of this member: a link whose other end has proven the key of the group."""
 
-    Attributes:
-        peer: The member at the other end.
-        link_id: The link.
-        status: What that member said of itself last.
-        formed_at: When the bond formed, in monotonic seconds.
-        heard_at: When anything came over it last.
-        heartbeats: Those of its connection, for all groups; None where there are none.
-    """
-
-    __slots__ = ("formed_at", "heard_at", "heartbeats", "last_beat", "link_id", "peer", "status")
-
-    def __init__(
-        self,
-        peer: PeerId,
-        link_id: int,
-        status: Status,
-        now: float,
-        heartbeats: ConnectionHeartbeats | None = None,
-    ) -> None:
-        self.peer = peer
-        self.link_id = link_id
-        self.status = status
-        self.formed_at = now
-        self.heard_at = now
-        self.heartbeats = heartbeats
-        self.last_beat: bytes | None = None  # the same bytes once more say nothing new
+    peer: PeerId  # the member at the other end
+    link_id: int
+    status: Status  # what that member said of itself last
+    formed_at: float
+    heard_at: float  # when anything came over it last
+    heartbeats: ConnectionHeartbeats | None  # of its connection, for all groups
+    last_beat: bytes | None = None  # the same bytes once more say nothing new
 
     @property
     def has_heartbeats(self) -> bool:
@@ -53,27 +35,16 @@ class BondState:
             return self.heard_at
         return max(self.heard_at, self.heartbeats.heard_at)
 
-    def __repr__(self) -> str:
-        return f"BondState(peer {self.peer.short}, link {self.link_id}, {self.status})"
-
 
 @dataclass(frozen=True, slots=True)
 class DialWanted:
-    """Open a link to `addr` with `header`; answer with `receive_opened` or `receive_failed`.
-
-    Attributes:
-        peer: Whom to dial.
-        addr: Where it is.
-        token: By which the answer names this dial.
-        header: The link's header.
-        timeout_s: Seconds after which an answer is not wanted any more.
-    """
+    """Open a link to `addr` with `header`; answer with `receive_opened` or `receive_failed`."""
 
     peer: PeerId
     addr: PeerAddr
-    token: int
+    token: int  # by which the answer names this dial
     header: bytes
-    timeout_s: float
+    timeout_s: float  # seconds after which an answer is not wanted any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +82,11 @@ class BondFormed:
 
 @dataclass(frozen=True, slots=True)
 class BondLost:
-    """A bond has ended.
+    """A bond has ended."""
 
-    Attributes:
-        peer: Who was at the other end.
-        reason: Why.
-        was_graceful: Whether it, or this member, has left the group.
-    """
-
-    peer: PeerId
-    reason: CloseReason
-    was_graceful: bool
+    peer: PeerId  # who was at the other end
+    reason: CloseReason  # why
+    was_graceful: bool  # whether it, or this member, has left the group
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +105,6 @@ class TopologyChanged:
     """
 
 
-MeshEvent = (
-    DialWanted
-    | AcceptLink
-    | CloseLink
-    | SendBondFrame
-    | BondFormed
-    | BondLost
-    | StatusChanged
-    | TopologyChanged
-)
+_ToDo = DialWanted | AcceptLink | CloseLink | SendBondFrame
+_ToKnow = BondFormed | BondLost | StatusChanged | TopologyChanged
+MeshEvent = _ToDo | _ToKnow

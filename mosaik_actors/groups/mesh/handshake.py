@@ -1,31 +1,26 @@
 """How two members prove to each other that they have the key of the group.
 
-Four messages over a link, whose ends the transport has proven to be the peers
-they claim to be:
+Four messages over a link, whose ends the transport has proven to be the peers they claim to be:
 
     1. header, opener to acceptor   version, group id, nonce of the opener
     2. reply, acceptor to opener    nonce of the acceptor, its proof
     3. first frame of the opener    its proof, and then its status
     4. first frame of the acceptor  its status: the bond stands
 
-A proof is keyed BLAKE3, with a key that is derived from the group's and used
-for nothing else, over everything that makes this handshake this one: who
-proves, version, network, group, both peers, both nonces. So a proof is worth
-nothing
+A proof is keyed BLAKE3, with a key that is derived from the group's and used for nothing else, over
+everything that makes this handshake this one: who proves, version, network, group, both peers, both
+nonces. So a proof is worth nothing
 
-    * in another handshake: the nonces are fresh (ISO/IEC 9798-4, section 6:
-      mutual authentication in three passes with a keyed check function);
+    * in another handshake: the nonces are fresh (ISO/IEC 9798-4, section 6: mutual authentication
+      in three passes with a keyed check function);
     * sent back to its sender: opener and acceptor prove different texts;
-    * handed on by somebody in the middle: the peers at the ends of that link
-      are not those in the proof.
+    * handed on by somebody in the middle: the peers at the ends of that link are not those in the
+      proof.
 
-Nonces need only differ, not be secret: nobody but the peer that a proof names
-can use it. A status says much about the group, so neither side says anything
-of itself before the other is proven: that is why the acceptor's status is in
-message 4, where the reply would have been half a round trip sooner.
-
-The group's id is a hash that the network may know: `group_of` reads it without
-a key, for whoever hands links to the groups of a node.
+Nonces need only differ, not be secret: nobody but the peer that a proof names can use it. A status
+says much about the group, so neither side says anything of itself before the other is proven: that
+is why the acceptor's status is in message 4, where the reply would have been half a round trip
+sooner.
 """
 
 from __future__ import annotations
@@ -42,6 +37,7 @@ from ...errors import DecodeError, RemoteError
 from ...ids import GroupId, NetworkId, PeerId
 from ...transport.close import CloseCode
 from ...wire_encoding import BoundedDecoder, encode
+from ..wire.types import exactly
 from .key import GroupKey
 
 T = TypeVar("T")
@@ -54,65 +50,45 @@ HEADER_BYTES_MAX: Final = 1024
 _OPENER: Final = b"\x01"
 _ACCEPTOR: Final = b"\x02"
 
-Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
-Proof = Annotated[bytes, msgspec.Meta(min_length=PROOF_BYTES, max_length=PROOF_BYTES)]
+Nonce = Annotated[bytes, exactly(NONCE_BYTES)]
+Proof = Annotated[bytes, exactly(PROOF_BYTES)]
 
 
 class OpenerHello(msgspec.Struct, frozen=True, array_like=True):
     """The header of a link between members.
 
     A later version may append to it; the group's id stays where it is.
-
-    Attributes:
-        version: The version of this protocol.
-        group_id: The group.
-        nonce: Drawn by the opener for this link.
     """
 
-    version: Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+    version: Annotated[int, msgspec.Meta(ge=0, le=65_535)]  # the version of this protocol
     group_id: GroupId
-    nonce: Nonce
+    nonce: Nonce  # drawn by the opener for this link
 
 
 class HandshakeAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """The reply to a `OpenerHello`.
+    """The reply to a `OpenerHello`."""
 
-    Attributes:
-        nonce: Drawn by the acceptor for this link.
-        proof: The acceptor's.
-    """
-
-    nonce: Nonce
-    proof: Proof
+    nonce: Nonce  # drawn by the acceptor for this link
+    proof: Proof  # the acceptor's
 
 
-_hello_decoder: BoundedDecoder[OpenerHello] = BoundedDecoder(
-    OpenerHello, "the header of a bond", HEADER_BYTES_MAX
-)
-_answer_decoder: BoundedDecoder[HandshakeAnswer] = BoundedDecoder(
+_hello_decoder = BoundedDecoder[OpenerHello](OpenerHello, "the header of a bond", HEADER_BYTES_MAX)
+_answer_decoder = BoundedDecoder[HandshakeAnswer](
     HandshakeAnswer, "the reply of a bond", HEADER_BYTES_MAX
 )
 
 
 def group_of(header: bytes) -> GroupId:
-    """Return the id of the group that a link is meant for. Nothing is proven by it.
+    """Return which group a link is for, by an id that the network may know; unproven.
 
-    Raises:
-        DecodeError: `header` is not one of a link between members.
+    Raises `DecodeError` where `header` is not one of a link between members.
     """
     return _decode(_hello_decoder, header).group_id
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who proves, and what.
-
-    Attributes:
-        me: This peer.
-        network_id: The network.
-        group_id: The group.
-        key: Its key.
-    """
+    """Who proves, and what."""
 
     me: PeerId
     network_id: NetworkId
@@ -126,18 +102,13 @@ class Credentials:
 
         Every part has a fixed length, so that no two handshakes prove the same text.
         """
-        text = bytes((VERSION,)) + b"".join(
-            (role, self.network_id, self.group_id, opener, acceptor, *nonces)
-        )
+        parts = (role, self.network_id, self.group_id, opener, acceptor, *nonces)
+        text = bytes((VERSION,)) + b"".join(parts)
         return blake3(text, key=self.key.proof_key).digest()
 
 
 class OpenerHandshake:
-    """The opener's side, for one link. Send `header`, then call `receive_reply`.
-
-    Args:
-        peer_id: To whom the link is opened.
-    """
+    """The opener's side, for one link to a peer. Send `header`, then call `receive_reply`."""
 
     __slots__ = ("_credentials", "_nonce", "_peer_id", "header")
 
@@ -150,8 +121,7 @@ class OpenerHandshake:
     def receive_reply(self, reply: bytes) -> bytes:
         """Take in the acceptor's reply, which proves it; return our own proof, to be sent.
 
-        Raises:
-            RemoteError: The reply is none, or proves nothing; with the code to close with.
+        Raises `RemoteError`, with the code to close with, where it proves nothing.
         """
         answer = _decode(_answer_decoder, reply)
         own = self._credentials
@@ -161,14 +131,9 @@ class OpenerHandshake:
 
 
 class AcceptorHandshake:
-    """The acceptor's side, for one link. Send `reply`, then call `receive_proof`.
+    """The acceptor's side, for one link of a peer. Send `reply`, then call `receive_proof`.
 
-    Args:
-        peer_id: Who opened the link, as the transport has proven.
-        header: The link's header.
-
-    Raises:
-        RemoteError: The header is none, or of another group or version.
+    Raises `RemoteError` where the header is none, or of another group or version.
     """
 
     __slots__ = ("_expected", "reply")

@@ -1,26 +1,23 @@
 """The bonds of a group: a full mesh of proven links between its members.
 
-A pure state machine. It opens no link: the caller does what `next_event` says,
-reports what became of it, and calls `handle_timer` when `get_timer` says so.
-``now`` is monotonic time in seconds.
+A pure state machine. It opens no link: the caller does what `next_event` says, reports what became
+of it, and calls `handle_timer` when `get_timer` says so. ``now`` is monotonic time in seconds.
 
-Every member dials every other one that is advertised (`redial`). Who has not
-yet proven the key of the group (`handshake`) is nobody: nothing it says is
-believed, and no frame of others may be heeded on its link.
+Every member dials every other one that is advertised (`redial`). Who has not yet proven the key of
+the group (`handshake`) is nobody: nothing it says is believed, and no frame of others may be heeded
+on its link.
 
 One bond for each pair, though both may dial at once:
-    * Who opened a link sends its proof only while it has no bond with the peer.
-      So a proof from a bonded peer says that for it the old bond is dead, for
-      instance because it was restarted: the new one takes its place.
-    * Of two links that cross, the one of the smaller id stays. The other id
-      gives its own up, once it has seen that the first one gets through.
-    * When a bond forms, everything else between the two is closed. So a proof
-      that was overtaken by another bond does not replace it.
+    * Who opened a link sends its proof only while it has no bond with the peer. So a proof from a
+      bonded peer says that for it the old bond is dead, for instance because it was restarted: the
+      new one takes its place.
+    * Of two links that cross, the one of the smaller id stays. The other id gives its own up, once
+      it has seen that the first one gets through.
+    * When a bond forms, everything else between the two is closed. So a proof that was overtaken by
+      another bond does not replace it.
 
-Over each bond go heartbeats with the member's status, at once when it matters,
-and what changed in its bonds (`standing_bonds`, `topology`). A bond that is silent for
-too long is closed; anything that comes over it counts as a sign of life. When
-this member itself was paused, the others are given as much more time.
+What goes over a bond, and how long its silence is borne, is in `standing_bonds`. When this member
+itself was paused, the others are given as much more time.
 
 Invariants:
     * At most one bond for each peer, and `BondFormed` and `BondLost` alternate.
@@ -37,55 +34,26 @@ from types import MappingProxyType
 from typing import Final
 
 from ...errors import RemoteError
-from ...ids import GroupId, NetworkId, PeerId
+from ...ids import PeerId
 from ...transport.address import PeerAddr
 from ...transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..config import ConsensusConfig
 from ..wire.status import Status
-from .attempts import Attempts, IncomingLink, OutgoingLink
+from .attempts import INCOMING_MAX, Attempt, Attempts, IncomingLink, OutgoingLink
 from .bond import (
     AcceptLink,
-    BondFormed,
-    BondLost,
     BondState,
     CloseLink,
     DialWanted,
     MeshEvent,
     SendBondFrame,
-    StatusChanged,
     TopologyChanged,
 )
 from .handshake import AcceptorHandshake, Credentials, OpenerHandshake
-from .key import GroupKey
 from .redial import Redial
 from .standing_bonds import JoinHeartbeats, StandingBonds
 from .topology import Bond
-from .wire import (
-    MEMBERS_MAX,
-    Beat,
-    Confirm,
-    Leave,
-    Prove,
-    decode_frame,
-    encode_frame,
-    is_mesh_frame,
-)
-
-__all__ = [
-    "AcceptLink",
-    "Bond",
-    "BondFormed",
-    "BondLost",
-    "BondState",
-    "CloseLink",
-    "DialWanted",
-    "Mesh",
-    "MeshEvent",
-    "SendBondFrame",
-    "StatusChanged",
-    "TopologyChanged",
-    "is_mesh_frame",
-]
+from .wire import MEMBERS_MAX, Beat, Confirm, Leave, MeshFrame, Prove, decode_frame, encode_frame
 
 DIAL_TIMEOUT_S: Final = 5.0
 PROOF_TIMEOUT_S_MIN: Final = 1.0
@@ -106,22 +74,15 @@ class Mesh:
     """The bonds of one member of one group.
 
     Args:
-        config: How often to send heartbeats, and how much silence to bear.
         is_in_reach: Tells whether a peer is connected and answers, whatever its group does.
-        allow: Returns why a peer that has the key is refused all the same; None
-            to join_accepted it. Call `recheck` when it may answer otherwise than before.
+        allow: Returns why a peer that has the key is refused all the same; None if it is not.
+            Call `recheck` when it may answer otherwise than before.
         join_heartbeats: See `StandingBonds`.
-
-    Attributes:
-        bonded: The bonds by peer, the oldest first; a view that keeps up.
     """
 
     def __init__(
         self,
-        me: PeerId,
-        network_id: NetworkId,
-        group_id: GroupId,
-        key: GroupKey,
+        credentials: Credentials,
         config: ConsensusConfig,
         rng: Random,
         *,
@@ -133,18 +94,18 @@ class Mesh:
     ) -> None:
         self.allow = allow
         self._is_in_reach = is_in_reach
-        self._me = me
-        self._credentials = Credentials(me, network_id, group_id, key)
+        self._me = me = credentials.me
+        self._credentials = credentials
         self._config = config
         self._rng = rng
         self._events: deque[MeshEvent] = deque()
         self._redial = Redial(me, rng)
         self._attempts = Attempts()
         self._bonds = StandingBonds(me, config, rng, self._events, status, join_heartbeats, now=now)
-        self._bond_of_link = self._bonds.by_link
         self._has_left = False
         self._timer_at: float | None = None
         self._is_timer_stale = False
+        # The bonds by peer, the oldest first; a view that keeps up.
         self.bonded: Mapping[PeerId, BondState] = MappingProxyType(self._bonds.by_peer)
 
     # Views, beside `bonded`.
@@ -164,7 +125,7 @@ class Mesh:
 
     def peer_of(self, link_id: int) -> PeerId | None:
         """Return who is bonded over a link. None: it is no bond, and its frames are ignored."""
-        bond = self._bond_of_link.get(link_id)
+        bond = self._bonds.by_link.get(link_id)
         return None if bond is None else bond.peer
 
     def bonds(self) -> tuple[Bond, ...]:
@@ -200,10 +161,9 @@ class Mesh:
 
     def leave(self, *, now: float, is_final: bool = True) -> None:
         """End all bonds, and notify the others that it is for good if it is. May be repeated."""
-        frame = encode_frame(Leave())
         for bond in list(self.bonded.values()):
             if is_final:
-                self._events.append(SendBondFrame(bond.link_id, frame))
+                self._send(bond.link_id, Leave())
             self._close_bond(bond, SHUTDOWN, now=now, was_graceful=True)
         self._events += [CloseLink(link_id, _LEFT) for link_id in self._attempts.clear()]
         self._has_left = True
@@ -222,9 +182,9 @@ class Mesh:
         except RemoteError as exc:
             self._events.append(CloseLink(link_id, _reason_of(exc)))
             return
-        if (older := self._attempts.incoming_of(peer_id)) is not None:
+        if (older := self._attempts.incoming.get(peer_id)) is not None:
             self._give_up(older, _REPLACED, now)
-        elif not self._attempts.has_room or not self._has_room_for(peer_id):
+        elif len(self._attempts.incoming) >= INCOMING_MAX or not self._has_room_for(peer_id):
             self._events.append(CloseLink(link_id, _FULL))
             return
         late_at = now + self._proof_timeout_s
@@ -233,14 +193,14 @@ class Mesh:
 
     def receive_opened(self, link_id: int, token: int, reply: bytes, *, now: float) -> None:
         """Take in that the link of a `DialWanted` was accepted, with this reply."""
-        attempt = self._attempts.outgoing_with(token)
+        attempt = self._attempts.by_token.get(token)
         if attempt is None:
             self._events.append(CloseLink(link_id, _UNWANTED))
             return
         self._is_timer_stale = True
         self._attempts.set_link(attempt, link_id, now + self._proof_timeout_s)
         peer = attempt.peer
-        if peer < self._me and self._attempts.incoming_of(peer) is not None:
+        if peer < self._me and peer in self._attempts.incoming:
             self._give_up(attempt, _CROSSED, now)
             return
         try:
@@ -250,17 +210,17 @@ class Mesh:
             self._give_up(attempt, _reason_of(exc), now)
             return
         attempt.told = self._bonds.status
-        self._events.append(SendBondFrame(link_id, encode_frame(Prove(proof, attempt.told))))
+        self._send(link_id, Prove(proof, attempt.told))
 
     def receive_failed(self, token: int, reason: CloseReason, *, now: float) -> None:
         """Take in that the link of a `DialWanted` could not be opened."""
-        if (attempt := self._attempts.outgoing_with(token)) is not None:
+        if (attempt := self._attempts.by_token.get(token)) is not None:
             self._give_up(attempt, reason, now)
 
     def receive_frame(self, link_id: int, data: bytes, *, now: float) -> None:
-        """Take in a frame of the mesh (`is_mesh_frame`). What is wrong with it ends the link."""
+        """Take in a frame of the mesh. What is wrong with it ends the link."""
         try:
-            if (bond := self._bond_of_link.get(link_id)) is None:
+            if (bond := self._bonds.by_link.get(link_id)) is None:
                 self._receive_proof(link_id, data, now)
                 return
             bond.heard_at = now
@@ -276,12 +236,12 @@ class Mesh:
 
     def is_repeated(self, link_id: int, data: bytes) -> bool:
         """Return whether a frame says what the last heartbeat said: `note_heard` is enough."""
-        bond = self._bond_of_link.get(link_id)
+        bond = self._bonds.by_link.get(link_id)
         return bond is not None and data == bond.last_beat
 
     def note_heard(self, link_id: int, *, now: float) -> None:
-        """Note that a frame of others came over a link. Costs next to nothing."""
-        if (bond := self._bond_of_link.get(link_id)) is not None:
+        """Note that a frame of others came over a link."""
+        if (bond := self._bonds.by_link.get(link_id)) is not None:
             bond.heard_at = now
 
     def recheck_silence(self) -> None:
@@ -290,16 +250,15 @@ class Mesh:
 
     def close_link(self, link_id: int, reason: CloseReason, *, now: float) -> None:
         """Close a link of the mesh from this side, for instance for what came over it."""
-        if (bond := self._bond_of_link.get(link_id)) is not None:
-            self._close_bond(bond, reason, now=now)
-        elif (attempt := self._attempts.on_link(link_id)) is not None:
-            self._give_up(attempt, reason, now)
+        if link_id in self._bonds.by_link or link_id in self._attempts.by_link:
+            self._events.append(CloseLink(link_id, reason))
+            self.receive_closed(link_id, reason, now=now)
 
     def receive_closed(self, link_id: int, reason: CloseReason, *, now: float) -> None:
         """Take in that a link was closed by the peer, or broke."""
-        if (bond := self._bond_of_link.get(link_id)) is not None:
+        if (bond := self._bonds.by_link.get(link_id)) is not None:
             self._forget_bond(bond, reason, now=now)
-        elif (attempt := self._attempts.on_link(link_id)) is not None:
+        elif (attempt := self._attempts.by_link.get(link_id)) is not None:
             self._drop(attempt, now, reason)
 
     # Time, and what came of it all.
@@ -332,7 +291,7 @@ class Mesh:
             return None
         event = self._events.popleft()
         if type(event) is TopologyChanged:
-            self._bonds.topology_handed_out()
+            self._bonds.topology_waits = False  # the next change is published again
         return event
 
     # Helpers: dialling and proving.
@@ -352,7 +311,7 @@ class Mesh:
 
     def _receive_proof(self, link_id: int, data: bytes, now: float) -> None:
         """Take in a frame of a link that is no bond yet: only the next step of its handshake."""
-        attempt = self._attempts.on_link(link_id)
+        attempt = self._attempts.by_link.get(link_id)
         if attempt is None:
             return  # closed a moment ago
         match attempt, decode_frame(data):
@@ -361,42 +320,38 @@ class Mesh:
                 self._check_allowed(attempt.peer)
                 self._accept(attempt, status, now)
             case OutgoingLink(), Confirm(status):
-                told = attempt.told
                 self._form(attempt.peer, link_id, status, now)
-                if told != self._bonds.status:
-                    self._events.append(
-                        SendBondFrame(link_id, encode_frame(Beat(self._bonds.status)))
-                    )
+                if attempt.told != self._bonds.status:
+                    self._send(link_id, Beat(self._bonds.status))
             case _, frame:
                 text = f"a frame {type(frame).__name__} in the handshake"
                 raise RemoteError(text, CloseCode.GROUP_INVALID_HANDSHAKE)
 
     def _accept(self, attempt: IncomingLink, status: Status, now: float) -> None:
         """Form the bond of a peer that has proven the key, unless our own link goes first."""
-        own = self._attempts.outgoing_of(attempt.peer)
+        own = self._attempts.outgoing.get(attempt.peer)
         if own is not None and own.link_id is not None and self._me < attempt.peer:
             self._give_up(attempt, _CROSSED, now)
         elif not self._has_room_for(attempt.peer):
             self._give_up(attempt, _FULL, now)
         else:
-            self._events.append(
-                SendBondFrame(attempt.link_id, encode_frame(Confirm(self._bonds.status)))
-            )
+            self._send(attempt.link_id, Confirm(self._bonds.status))
             self._form(attempt.peer, attempt.link_id, status, now)
 
-    def _give_up(
-        self, attempt: OutgoingLink | IncomingLink, reason: CloseReason, now: float
-    ) -> None:
+    def _send(self, link_id: int, frame: MeshFrame) -> None:
+        self._events.append(SendBondFrame(link_id, encode_frame(frame)))
+
+    def _give_up(self, attempt: Attempt, reason: CloseReason, now: float) -> None:
         """End a handshake from this side."""
         if attempt.link_id is not None:
             self._events.append(CloseLink(attempt.link_id, reason))
         self._drop(attempt, now, reason)
 
-    def _drop(self, attempt: OutgoingLink | IncomingLink, now: float, reason: CloseReason) -> None:
+    def _drop(self, attempt: Attempt, now: float, reason: CloseReason) -> None:
         self._is_timer_stale = True
         self._attempts.remove(attempt)
         if isinstance(attempt, OutgoingLink):
-            self._redial.note_failure(attempt.peer, now=now, reason=reason)
+            self._redial.note_failure(attempt.peer, reason, now=now)
 
     def _check_allowed(self, peer: PeerId) -> None:
         if (text := self.allow(peer)) is not None:
@@ -407,11 +362,11 @@ class Mesh:
         return max(PROOF_TIMEOUT_S_MIN, self._config.bond_timeout_s)
 
     def _is_free(self, peer: PeerId) -> bool:
-        return peer not in self.bonded and not self._attempts.is_with(peer)
+        return peer not in self.bonded and not self._attempts.all_with(peer)
 
     def _may_dial(self) -> bool:
-        dials = self._attempts.outgoing_count
-        return not self._has_left and dials < min(DIALS_MAX, MEMBERS_MAX - len(self.bonded))
+        dials_max = min(DIALS_MAX, MEMBERS_MAX - len(self.bonded))
+        return not self._has_left and len(self._attempts.outgoing) < dials_max
 
     def _has_room_for(self, peer: PeerId) -> bool:
         return peer in self.bonded or len(self.bonded) < MEMBERS_MAX

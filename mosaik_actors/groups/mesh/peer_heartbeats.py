@@ -16,6 +16,7 @@ it ignore it, and are never relied on this way: they send none.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ..wire.frames import PEER_HEARTBEAT
@@ -38,22 +39,14 @@ class HeartbeatLink(Protocol):
         """Append one frame."""
 
 
+@dataclass(slots=True, eq=False)
 class ConnectionHeartbeats:
-    """The heartbeats over one connection.
+    """The heartbeats over one connection."""
 
-    Attributes:
-        heard_at: When the peer's last one came, in monotonic seconds.
-        due_at: When to send the next one.
-        interval_s: The seconds between two: the shortest that any of its groups wants.
-    """
-
-    __slots__ = ("_intervals_s", "due_at", "heard_at", "interval_s")
-
-    def __init__(self) -> None:
-        self.heard_at = NEVER
-        self.due_at = 0.0
-        self.interval_s = 0.0
-        self._intervals_s: dict[HeartbeatLink, float] = {}
+    heard_at: float = NEVER  # when the peer's last one came
+    due_at: float = 0.0  # when to send the next one
+    interval_s: float = 0.0  # the seconds between two: the shortest that any of its groups wants
+    _intervals_s: dict[HeartbeatLink, float] = field(default_factory=dict)
 
     @property
     def link(self) -> HeartbeatLink | None:
@@ -86,12 +79,9 @@ class PeerHeartbeats:
         self._connections: dict[Hashable, ConnectionHeartbeats] = {}
 
     def add(self, link: HeartbeatLink, interval_s: float, *, now: float) -> ConnectionHeartbeats:
-        """Send heartbeats over the connection of a bond's link from now on; re-read `get_timer`.
+        """Send heartbeats over the connection of a bond's link, at the interval its group wants.
 
-        Args:
-            link: The link.
-            interval_s: The interval that its group wants.
-            now: Monotonic time in seconds.
+        Afterwards re-read `get_timer`.
         """
         connection = self._connections.setdefault(link.connection, ConnectionHeartbeats())
         connection.add(link, interval_s, now=now)
@@ -105,8 +95,7 @@ class PeerHeartbeats:
 
     def receive(self, link: HeartbeatLink, *, now: float) -> None:
         """Take in a peer's heartbeat."""
-        connection = self._connections.get(link.connection)
-        if connection is not None:
+        if (connection := self._connections.get(link.connection)) is not None:
             connection.heard_at = now
 
     def get_timer(self) -> float | None:

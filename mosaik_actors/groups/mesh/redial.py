@@ -16,6 +16,7 @@ advertised, and if it comes back it dials.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -46,16 +47,14 @@ _JITTER: Final = 0.5
 _DOUBLINGS_MAX: Final = 10
 
 
+@dataclass(slots=True)
 class _Candidate:
-    __slots__ = ("addr", "failures", "is_refused", "retry_at", "trouble", "waited_s")
-
-    def __init__(self, addr: PeerAddr, retry_at: float) -> None:
-        self.addr = addr
-        self.retry_at = retry_at
-        self.failures = 0
-        self.waited_s = 0.0
-        self.is_refused = False
-        self.trouble: CloseReason | None = None
+    addr: PeerAddr
+    retry_at: float
+    failures: int = 0
+    waited_s: float = 0.0
+    is_refused: bool = False
+    trouble: CloseReason | None = None
 
 
 class Redial:
@@ -82,18 +81,13 @@ class Redial:
 
     def next_at(self, is_free: Callable[[PeerId], bool]) -> float | None:
         """Return when the next one that `is_free` may be dialled, None for never."""
-        return min(
-            (one.retry_at for peer, one in self._candidates.items() if is_free(peer)),
-            default=None,
-        )
+        times = (one.retry_at for peer, one in self._candidates.items() if is_free(peer))
+        return min(times, default=None)
 
     def list_due(self, is_free: Callable[[PeerId], bool], *, now: float) -> list[PeerAddr]:
         """Return the addresses of those that `is_free` and may be dialled, in the order listed."""
-        return [
-            one.addr
-            for peer, one in self._candidates.items()
-            if one.retry_at <= now and is_free(peer)
-        ]
+        candidates = self._candidates.items()
+        return [one.addr for peer, one in candidates if one.retry_at <= now and is_free(peer)]
 
     def list_apart(self) -> dict[PeerId, str]:
         """Return who may well be a member, and why the last attempt to bond with it failed.
@@ -107,18 +101,13 @@ class Redial:
         }
 
     def note_failure(
-        self,
-        peer: PeerId,
-        *,
-        now: float,
-        is_refused: bool = False,
-        reason: CloseReason | None = None,
+        self, peer: PeerId, why: CloseReason | None = None, *, now: float, is_refused: bool = False
     ) -> None:
         """Wait before this one is dialled again; `is_refused` when it is we who refuse it."""
         if (one := self._candidates.get(peer)) is not None:
             one.failures += 1
             one.is_refused = is_refused
-            one.trouble = reason or one.trouble
+            one.trouble = why or one.trouble
             self._wait(peer, one, now)
 
     def note_lost(self, peer: PeerId, lasted_s: float, *, now: float) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from random import Random
 from typing import Final
 
@@ -37,11 +38,12 @@ from .topology import Topology
 from .wire import Beat, MeshFrame, Peers, encode_frame
 
 NEWS_DELAY_S: Final = 0.05  # bonds come and go together; this collects what to tell of them
-
-
 _BEATS_AT_REST: Final = 4
 _QUIESCED_FACTOR: Final = 5
-
+# What others may have to act on at once, of a status.
+_act_on = attrgetter(
+    "standing", "history", "leader", "is_leaving", "is_catching_up", "closed_into", "merged"
+)
 
 JoinHeartbeats = Callable[[int], ConnectionHeartbeats | None]
 
@@ -50,16 +52,9 @@ class StandingBonds:
     """The bonds of one member.
 
     Args:
-        config: How often to send heartbeats, and how much silence to bear.
         events: Where to put what is to be done and published.
         join_heartbeats: Called with each bond's link when it forms: has the bond take part in
             the heartbeats of its connection, and returns them; None where there are none.
-
-    Attributes:
-        status: The same, as it is now.
-        by_peer: The bonds by peer, the oldest first.
-        by_link: The bonds by link.
-        topology: Who is bonded with whom.
     """
 
     def __init__(
@@ -73,9 +68,9 @@ class StandingBonds:
         *,
         now: float,
     ) -> None:
-        self.status = status
+        self.status = status  # what this member says of itself
         self._join_heartbeats = join_heartbeats
-        self.by_peer: dict[PeerId, BondState] = {}
+        self.by_peer: dict[PeerId, BondState] = {}  # the bonds by peer, the oldest first
         self.by_link: dict[int, BondState] = {}
         self.topology = Topology(me)
         self._config = config
@@ -85,14 +80,14 @@ class StandingBonds:
         self._changed_beat_at = now  # when to say next what has changed
         self._last_beat = b""
         self._news_at: float | None = None
-        self._waits_with_change = False
+        self.topology_waits = False  # whether the caller has not taken the last `TopologyChanged`
 
     def add(self, peer: PeerId, link_id: int, status: Status, *, now: float) -> None:
         """Let a link be the bond with a peer, who has none."""
         if not self.by_peer:
             self._schedule_beat(now)
         self._beat_at = min(self._beat_at, now + self._config.heartbeat_interval)
-        bond = BondState(peer, link_id, status, now, self._join_heartbeats(link_id))
+        bond = BondState(peer, link_id, status, now, now, self._join_heartbeats(link_id))
         self.by_peer[peer] = self.by_link[link_id] = bond
         self._events.append(BondFormed(peer, link_id, status))
         told = self.topology.add(peer)
@@ -111,10 +106,9 @@ class StandingBonds:
         self._note_own_change(now)
 
     def take(self, bond: BondState, frame: MeshFrame, data: bytes) -> None:
-        """Take in a frame that came over a bond as `data`. A `Leave` is for the caller to process.
+        """Take in a frame that came over a bond as `data`; a `Leave` is for the caller.
 
-        Raises:
-            RemoteError: The frame has no place here, or tells too much.
+        Raises `RemoteError` where it has no place here, or tells too much.
         """
         match frame:
             case Beat(status):
@@ -133,7 +127,7 @@ class StandingBonds:
         before, self.status = self.status, status
         if status == before or not self.by_peer:
             return False
-        if _is_urgent(before, status):
+        if _act_on(before) != _act_on(status):
             self._beat(now)
         else:
             self._beat_at = min(self._beat_at, self._changed_beat_at)
@@ -167,12 +161,6 @@ class StandingBonds:
             heard_at = min([bond.last_heard_at for bond in self.by_peer.values()])
             yield heard_at + self._config.bond_timeout_s
 
-    def topology_handed_out(self) -> None:
-        """Note that the caller knows of all changes so far: the next one is published again."""
-        self._waits_with_change = False
-
-    # Helpers.
-
     def _beat(self, now: float) -> None:
         beat = encode_frame(Beat(self.status))
         self._send_all(beat)
@@ -204,19 +192,6 @@ class StandingBonds:
         self._note_topology()
 
     def _note_topology(self) -> None:
-        if not self._waits_with_change:
-            self._waits_with_change = True
+        if not self.topology_waits:
+            self.topology_waits = True
             self._events.append(TopologyChanged())
-
-
-def _is_urgent(before: Status, after: Status) -> bool:
-    """Return whether others may have to act on what changed in a status."""
-    return (
-        before.standing is not after.standing
-        or before.history != after.history
-        or before.leader != after.leader
-        or before.is_leaving != after.is_leaving
-        or before.is_catching_up != after.is_catching_up
-        or before.closed_into != after.closed_into
-        or before.merged != after.merged
-    )

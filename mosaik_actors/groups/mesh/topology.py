@@ -1,9 +1,8 @@
 """Who is bonded with whom, as far as the bonded say.
 
-Every member tells those it is bonded with whom else it is bonded with: all of
-them when a bond forms, and from then on what changed. What a member told is
-forgotten when the bond with it ends. All bonds of a member have been told the
-same, so one frame serves all of them.
+Every member tells those it is bonded with whom else it is bonded with: all of them when a bond
+forms, and from then on what changed. What a member told is forgotten when the bond with it ends.
+All bonds of a member have been told the same, so one frame serves all of them.
 
 Invariants:
     * What is known of others comes from somebody this member is bonded with.
@@ -62,8 +61,7 @@ class Topology:
     def receive(self, teller: PeerId, news: Peers) -> bool:
         """Take in what a bonded peer says of its bonds; return whether that changed anything.
 
-        Raises:
-            RemoteError: It would have too many.
+        Raises `RemoteError` where it would have too many.
         """
         known = self._told_by[teller]
         changed = False
@@ -71,10 +69,9 @@ class Topology:
             if peer in known:
                 del known[peer]
                 changed = True
-        for peer in news.added:
-            if peer not in known and peer != self._me and peer != teller:
-                known[peer] = None
-                changed = True
+        added = [p for p in news.added if p not in known and p != self._me and p != teller]
+        known.update(dict.fromkeys(added))
+        changed = changed or bool(added)
         if len(known) > MEMBERS_MAX:
             raise RemoteError(f"bonds with {len(known)} peers, {MEMBERS_MAX} at most")
         if changed:

@@ -1,14 +1,6 @@
 """What the two ends of a bond say to each other: the frames of the mesh.
 
-One byte, `frames.MESH`, and a MessagePack array with a tag. Frames with another
-first byte on the same link belong to others.
-
-    * `Prove`, `Confirm`: the end of the handshake (`handshake`).
-    * `Beat`: a heartbeat, with the sender's status.
-    * `Peers`: with whom the sender has become bonded, and with whom no longer.
-    * `Leave`: the sender leaves the group for good.
-
-A heartbeat is encoded once and sent over every bond.
+Their first byte is `frames.MESH`; frames with another one on the same link belong to others.
 """
 
 from __future__ import annotations
@@ -46,7 +38,7 @@ class Confirm(msgspec.Struct, frozen=True, array_like=True, tag="confirm"):
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):
-    """A heartbeat."""
+    """A heartbeat: encoded once and sent over every bond."""
 
     status: Status
 
@@ -59,19 +51,12 @@ class Peers(msgspec.Struct, frozen=True, array_like=True, tag="peers"):
 
 
 class Leave(msgspec.Struct, frozen=True, array_like=True, tag="leave"):
-    """The sender leaves the group; the bond ends with this."""
+    """The sender leaves the group for good; the bond ends with this."""
 
 
 MeshFrame = Prove | Confirm | Beat | Peers | Leave
 
-_decoder: BoundedDecoder[MeshFrame] = BoundedDecoder(
-    MeshFrame, "a frame of the mesh", MESH_FRAME_BYTES_MAX
-)
-
-
-def is_mesh_frame(data: bytes) -> bool:
-    """Return whether a frame of a bond's link is for `Mesh.receive_frame`."""
-    return data[:1] == _FIRST
+_decoder = BoundedDecoder[MeshFrame](MeshFrame, "a frame of the mesh", MESH_FRAME_BYTES_MAX)
 
 
 def encode_frame(frame: MeshFrame) -> bytes:

@@ -23,7 +23,11 @@ class Candidate(Role):
         self._is_pre_vote = is_pre_vote
         self._votes: dict[PeerId, bool] = {}
         self.name = PRE_CANDIDATE if is_pre_vote else CANDIDATE
-        self._ask(is_transfer)
+        log, term = replica.log, replica.term + is_pre_vote
+        request = VoteRequest(term, log.last_index, log.last_term, is_pre_vote, is_transfer)
+        asked = {peer for voters in replica.deciding for peer in voters} - {replica.me}
+        for peer in sorted(asked):
+            replica.send(peer, request)
 
     def receive(self, sender: PeerId, message: Message) -> None:
         """Count a vote; only voters count, each once."""
@@ -56,19 +60,6 @@ class Candidate(Role):
             replica.become_pre_candidate()
         else:
             replica.become_follower(replica.term, None, "not a voter any more")
-
-    def _ask(self, is_transfer: bool) -> None:
-        replica = self._replica
-        request = VoteRequest(
-            replica.term + self._is_pre_vote,
-            replica.log.last_index,
-            replica.log.last_term,
-            self._is_pre_vote,
-            is_transfer,
-        )
-        asked = {peer for voters in replica.deciding for peer in voters} - {replica.me}
-        for peer in sorted(asked):
-            replica.send(peer, request)
 
     def _conclude(self) -> None:
         replica = self._replica

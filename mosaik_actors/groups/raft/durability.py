@@ -51,15 +51,6 @@ class Durability:
             if self.truncate_from is None or from_index < self.truncate_from:
                 self.truncate_from = from_index
 
-    def restarted(self, first_index: int, base_index: int) -> None:
-        """Note that the log gave way to one after `base_index`.
-
-        What is on the disk before `first_index` is right, and dropped with the
-        snapshot; the rest contradicts it.
-        """
-        self.truncated(first_index)
-        self.next_index = base_index + 1
-
     def skip_to(self, index: int) -> None:
         """Note that entries before `index` need not be saved: a snapshot has them."""
         self.next_index = max(self.next_index, index)

@@ -65,21 +65,23 @@ class Follower(Role):
         """Check where the logs agree, take the entries in, answer when saved (3.5)."""
         replica = self._replica
         self._hear(sender)
-        log = replica.log
+        log, entries = replica.log, message.entries
         term = log.term_at(message.prev_index)
         if term is None and message.prev_index < log.snapshot_index:
             # What is compacted is committed, so the leader has the same.
-            entries = [entry for entry in message.entries if entry.index > log.snapshot_index]
+            entries = tuple([entry for entry in entries if entry.index > log.snapshot_index])
             if entries and message.entries[-len(entries) - 1].term != log.snapshot_term:
                 raise RemoteError(f"entry {log.snapshot_index} is not of term {log.snapshot_term}")
             if not entries:
                 replica.send(sender, Appended(replica.term, replica.commit_index))
                 return
         elif term != message.prev_term:
-            replica.send(sender, self._rejection(message))
+            # With the last place where the logs may agree (end of 3.5).
+            hint_index = log.last_with_term_at_most(message.prev_term, message.prev_index)
+            hint_index = max(hint_index, replica.commit_index)
+            hint = (hint_index, log.term_at(hint_index) or 0)
+            replica.send(sender, AppendRejected(replica.term, message.prev_index, *hint))
             return
-        else:
-            entries = list(message.entries)
         replica.merge(entries, replica.agreed_index)
         match_index = message.prev_index + len(message.entries)
         replica.agreed_index = max(replica.agreed_index, match_index)
@@ -94,20 +96,15 @@ class Follower(Role):
             return
         self._hear(sender)
         replica.commit(min(message.commit_index, replica.agreed_index))
-        if message.may_quiesce:
-            self._quiesce(sender, message)
+        is_like_leader = replica.log.last_index == replica.commit_index == message.commit_index
+        if message.may_quiesce and is_like_leader:
+            self.liveness = replica.liveness_of(sender)
+            doubt_s = DOUBT_FACTOR * replica.settings.quiesced_interval
+            self._quiesced_until_s = replica.now + doubt_s
         if message.round:
             is_quiesced = self.liveness is not None
             reply = HeartbeatReply(replica.term, message.round, replica.commit_index, is_quiesced)
             replica.send(sender, reply)
-
-    def _quiesce(self, leader: PeerId, message: Heartbeat) -> None:
-        """Need no more heartbeats, if the log here is the leader's and all of it is committed."""
-        replica = self._replica
-        if replica.log.last_index == replica.commit_index == message.commit_index:
-            doubt_s = DOUBT_FACTOR * replica.settings.quiesced_interval
-            self.liveness = replica.liveness_of(leader)
-            self._quiesced_until_s = replica.now + doubt_s
 
     def _receive_snapshot_offer(self, sender: PeerId, message: SnapshotOffer) -> None:
         """Notify the caller, once, that a snapshot is needed; or the leader, that it is not."""
@@ -167,7 +164,7 @@ class Follower(Role):
         is_over = replica.now >= self._quiesced_until_s
         if is_over or replica.liveness_of(replica.leader) is not liveness:
             self.liveness = None
-        replica.count_election_from(replica.leader_heard_s)
+        replica.election_at_s = replica.leader_heard_s + replica.election_wait_s
 
     def leave(self) -> None:
         """Fail the reads that were not answered: the leader is gone, or the role ends."""
@@ -183,11 +180,3 @@ class Follower(Role):
         replica.set_leader(leader)
         replica.leader_heard_s = replica.now
         replica.postpone_election()
-
-    def _rejection(self, message: Append) -> AppendRejected:
-        """Return a refusal with the last place where the logs may agree (end of 3.5)."""
-        log = self._replica.log
-        hint_index = log.last_with_term_at_most(message.prev_term, message.prev_index)
-        hint_index = max(hint_index, self._replica.commit_index)
-        hint_term = log.term_at(hint_index) or 0
-        return AppendRejected(self._replica.term, message.prev_index, hint_index, hint_term)

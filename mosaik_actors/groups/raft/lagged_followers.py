@@ -26,9 +26,7 @@ from .quorum import Configurations, agreed
 class LaggedFollowers:
     """The order in which the followers of one leader hear of entries.
 
-    Args:
-        delay_s: How long after it was sent something a lagged follower is sent nothing; 0 for
-            nobody waits.
+    A lagged follower is sent nothing for `delay_s` after it was sent something; 0: nobody waits.
 
     Attributes:
         timer_s: When a lagged follower is due, or when one was that has been served since;

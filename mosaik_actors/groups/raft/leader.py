@@ -74,10 +74,7 @@ class Leader(Role):
     # From the caller.
 
     def propose(self, data: bytes, token: Any, kind: EntryKind, is_awaited: bool) -> bool:
-        """Append one entry; return whether it is taken.
-
-        When others wait for it (`is_awaited`), they are notified at once when it is committed.
-        """
+        """Append one entry; return whether it is taken."""
         replica = self._replica
         settings = replica.settings
         if self.transfer_to is not None:
@@ -141,21 +138,24 @@ class Leader(Role):
     # From followers.
 
     def receive(self, sender: PeerId, message: Message) -> None:
-        """Take in what followers answer and ask."""
-        if isinstance(message, Appended):
-            self._receive_appended(sender, message)
-        elif isinstance(message, AppendRejected):
-            self._receive_append_rejected(sender, message)
-        elif isinstance(message, HeartbeatReply):
-            self._receive_heartbeat_reply(sender, message)
-        elif isinstance(message, ReadRequest):
+        """Take in what followers answer, and what anybody asks."""
+        progress = self.progress.get(sender)
+        if isinstance(message, ReadRequest):
             self._receive_read_request(sender, message)
-
-    def _receive_appended(self, sender: PeerId, message: Appended) -> None:
-        """A follower agrees and has saved: more is committed, perhaps, and more may leave."""
-        progress = self.replication.hear(sender)
-        if progress is None:
+        elif progress is None:
             return
+        elif isinstance(message, Appended):
+            self._receive_appended(sender, progress, message)
+        elif isinstance(message, AppendRejected):
+            self._receive_append_rejected(progress, message)
+        elif isinstance(message, HeartbeatReply):
+            self._receive_heartbeat_reply(sender, progress, message)
+
+    def _receive_appended(
+        self, sender: PeerId, progress: FollowerProgress, message: Appended
+    ) -> None:
+        """A follower agrees and has saved: more is committed, perhaps, and more may leave."""
+        progress.heard_s = self._replica.now
         if message.match_index > self._replica.log.last_index:
             last_index = self._replica.log.last_index
             raise RemoteError(f"agrees up to {message.match_index}, the log ends at {last_index}")
@@ -166,20 +166,18 @@ class Leader(Role):
         if progress.commit_sent < self._replica.commit_index:
             self.replication.note_news(progress.commit_sent)
 
-    def _receive_append_rejected(self, sender: PeerId, message: AppendRejected) -> None:
+    def _receive_append_rejected(self, progress: FollowerProgress, message: AppendRejected) -> None:
         """Find a place where the logs may agree, from both sides' terms (end of 3.5)."""
-        progress = self.replication.hear(sender)
-        if progress is None:
-            return
+        progress.heard_s = self._replica.now
         log = self._replica.log
         agrees_index = log.last_with_term_at_most(message.hint_term, message.hint_index)
         progress.reject(message.rejected_index, agrees_index + 1)
 
-    def _receive_heartbeat_reply(self, sender: PeerId, message: HeartbeatReply) -> None:
+    def _receive_heartbeat_reply(
+        self, sender: PeerId, progress: FollowerProgress, message: HeartbeatReply
+    ) -> None:
         """A follower still follows: confirm reads, and send again what may be lost."""
-        progress = self.replication.hear(sender)
-        if progress is None:
-            return
+        progress.heard_s = self._replica.now
         if message.round > self._reads.round + 1:
             raise RemoteError(f"answers round {message.round} of {self._reads.round}")
         progress.round = max(progress.round, message.round)
@@ -295,9 +293,8 @@ class Leader(Role):
         if index > self.known_index:
             before = replica.configurations.final(self.known_index)[0]
             self.known_index = index
-            at = replica.configurations.final(index)[0]
-            if at > before:
-                replica.events.append(ConfigurationKnown(at))
+            if replica.configurations.final(index)[0] > before:
+                replica.events.append(ConfigurationKnown())
 
     # Membership.
 

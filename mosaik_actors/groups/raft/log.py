@@ -26,13 +26,7 @@ def cost_of(entry: Entry) -> int:
 
 
 class RaftLog:
-    """A log that begins after metadata.
-
-    Args:
-        snapshot_index: The last index in the snapshot; 0 for a log from the beginning.
-        snapshot_term: The term there.
-        entries: What follows, without a gap.
-    """
+    """A log after a snapshot that ends at an index with a term; 0 for one from the beginning."""
 
     __slots__ = ("_entries", "size_bytes", "snapshot_index", "snapshot_term")
 
@@ -46,9 +40,6 @@ class RaftLog:
         for entry in entries:
             self.append(entry)
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     @property
     def last_index(self) -> int:
         """The index of the last entry, or of the snapshot when there is none."""
@@ -56,7 +47,7 @@ class RaftLog:
 
     @property
     def last_term(self) -> int:
-        """The term of the last entry, or of the metadata."""
+        """The term of the last entry, or of the snapshot."""
         return self._entries[-1].term if self._entries else self.snapshot_term
 
     def term_at(self, index: int) -> int | None:

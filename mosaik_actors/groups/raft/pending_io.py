@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from ...ids import PeerId
 from ..storage.interface import SaveBatch
 from ..wire.raft import Message
@@ -85,10 +87,7 @@ class PendingIo:
         self.has_more = self._room <= 0
 
     def next_save(self) -> SaveBatch | None:
-        """Return what to save now, None when nothing waits or a save is under way.
-
-        Call `saved` when it is done.
-        """
+        """Return what to save now, then call `saved`; None when nothing waits or a save is on."""
         if self._saving or self.has_more or not self._waiting:
             return None
         first = self._waiting.popleft()
@@ -129,12 +128,7 @@ class PendingIo:
             self._saving.append(self._waiting.popleft())
             hard_state = ready.hard_state or hard_state
             entries += ready.entries
-        return SaveBatch(
-            hard_state=hard_state,
-            truncate_from=first.truncate_from,
-            compact_to=first.compact_to,
-            entries=tuple(entries),
-        )
+        return msgspec.structs.replace(batch, hard_state=hard_state, entries=tuple(entries))
 
 
 def _only_appends(ready: Ready) -> bool:

@@ -42,8 +42,7 @@ class FollowerProgress:
     Attributes:
         next_index: The first entry to send next.
         heard_s: When it last answered, or when it became a follower.
-        window_count: Messages that may be on their way.
-        window_bytes: Bytes that may be on their way.
+        window_count, window_bytes: Messages, and their bytes, that may be on their way.
         match_index: The follower's log agrees, and is saved, up to here.
         commit_sent: The highest commit index it was sent.
         commit_known: What it said last that it knows to be committed.

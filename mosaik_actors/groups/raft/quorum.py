@@ -1,9 +1,9 @@
 """Quorums: who has to agree before something counts.
 
-All of it is one question: the highest value that a majority has reached. For
-match indexes the answer is what is committed (Raft thesis 3.5, 3.6), for
-heartbeat rounds which reads are confirmed (6.4), for the times peers were last
-heard of how long ago the leader could still reach a quorum (6.2).
+All of it is one question: the highest value that a majority has reached. For match indexes the
+answer is what is committed (Raft thesis 3.5, 3.6), for heartbeat rounds which reads are confirmed
+(6.4), for the times peers were last heard of how long ago the leader could still reach a quorum
+(6.2), for votes, yes above no, who is elected (3.4).
 
 While a change of the configuration is not known to be committed, there are two configurations, and
 each must agree. The thesis (4.1) asks the new one alone, which is safe because majorities of both
@@ -44,15 +44,9 @@ def agreed(configurations: Configurations, values: Mapping[PeerId, float]) -> fl
 def is_won(configurations: Configurations, votes: Mapping[PeerId, bool]) -> bool | None:
     """Return whether the answers so far win or lose an election; None while it is open.
 
-    Only voters count, each once. It is lost as soon as a majority of one
-    configuration cannot be reached any more.
+    It is lost as soon as a majority of one configuration cannot be reached any more.
     """
-    has_all = bool(configurations)
-    for voters in configurations:
-        needed = majority(len(voters))
-        granted = sum(1 for peer in voters if votes.get(peer) is True)
-        refused = sum(1 for peer in voters if votes.get(peer) is False)
-        if len(voters) - refused < needed:
-            return False
-        has_all = has_all and granted >= needed
-    return has_all or None
+    hopes = {peer: votes.get(peer, True) for voters in configurations for peer in voters}
+    if not agreed(configurations, hopes):
+        return False
+    return bool(agreed(configurations, votes)) or None

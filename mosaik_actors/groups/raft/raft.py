@@ -65,7 +65,7 @@ class Raft(Replica):
 
     def get_timer(self) -> float:
         """Return when to call `handle_timer`, on the caller's clock."""
-        return self.outside(self.role.timer_s)
+        return self.role.timer_s - self._clock_offset_s
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due: heartbeats, elections, stepping down. Too early does no harm."""
@@ -136,8 +136,7 @@ class Raft(Replica):
     def transfer_leadership(self, to: PeerId) -> bool:
         """Hand leadership to a voter; return whether that begins (Raft thesis 3.10).
 
-        Meanwhile proposals are not taken. Either `SteppedDown` follows, or they are
-        taken again after an election timeout.
+        Meanwhile proposals are not taken; if it fails, again after an election timeout.
         """
         return isinstance(self.role, Leader) and self.role.transfer(to)
 
@@ -167,38 +166,29 @@ class Raft(Replica):
         hard_state = self.hard_state if self.must_save_hard_state else None
         first = durability.next_index
         entries = log.tail(first) if first <= log.last_index else ()
-        if not (
-            entries
-            or self.early_mail
-            or self.mail
-            or committed
-            or self.proposals.outcomes
-            or self.events
-            or reads
-            or hard_state is not None
-            or self.new_metadata is not None
-            or durability.truncate_from is not None
-        ):
+        mail, early_mail, outcomes = self.mail, self.early_mail, self.proposals.outcomes
+        to_save = entries or hard_state or self.new_metadata or durability.truncate_from
+        if not (to_save or early_mail or mail or committed or outcomes or reads or self.events):
             return None
         self._ready_number = number = self._ready_number + 1
         truncate_from = durability.hand_out(number, log.last_index, hard_state)
         ready = Ready(
             number,
-            tuple(self.early_mail),
+            tuple(early_mail),
             hard_state,
             self.new_metadata,
             truncate_from,
             self.compact_to,
             entries,
-            tuple(self.mail),
+            tuple(mail),
             committed,
-            tuple(self.proposals.outcomes),
+            tuple(outcomes),
             reads,
             tuple(self.events),
         )
         self.must_save_hard_state = False
         self.new_metadata = self.compact_to = None
-        for taken in (self.early_mail, self.mail, self.proposals.outcomes, self.events):
+        for taken in (early_mail, mail, outcomes, self.events):
             taken.clear()
         return ready
 
@@ -229,10 +219,7 @@ class Raft(Replica):
         return tuple(due)
 
     def persisted(self, ready: Ready) -> None:
-        """Note that step 2 of a `Ready` is done, for each of them, in order.
-
-        Afterwards drain `next_ready`: more may be committed.
-        """
+        """Note that step 2 of a `Ready` is done, for each in order; then drain `next_ready`."""
         self.durability.persisted(ready.number)
         self.role.handle_saved()
 
@@ -316,12 +303,12 @@ class Raft(Replica):
         if agrees:
             if index > log.snapshot_index:
                 log.compact(index)
-            self.durability.skip_to(index + 1)
         else:
-            # Saved entries that are committed stay until `compact_to` drops them.
-            self.durability.restarted(self.commit_index + 1, index)
+            # Saved entries that are committed are right, and stay until `compact_to` drops them.
+            self.durability.truncated(self.commit_index + 1)
             self.note_rewritten()
             log.reset(index, metadata.term)
+        self.durability.skip_to(index + 1)
         self.configurations.restart(index, metadata.configuration, keep=agrees)
         self.proposals.give_up(index)
         self.metadata = self.new_metadata = metadata

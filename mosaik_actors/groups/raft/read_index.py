@@ -47,8 +47,7 @@ class ReadQueue:
     def start_round(self, commit_index: int) -> bool:
         """Begin a round for the reads that wait for one; return whether there are any.
 
-        Call it only when `commit_index` is known to be the true one. Send
-        `round` to everybody afterwards.
+        Call it only when `commit_index` is the true one. Send `round` to everybody afterwards.
         """
         if not self._waiting:
             return False

@@ -46,8 +46,7 @@ class ProposalOutcome(msgspec.Struct, frozen=True):
 
     Attributes:
         verdict: Whether it is committed, certainly never will be, or nobody here can say.
-        index: Where it is in the log when committed, else 0. Its entry is in
-            this `Ready` or in one soon after.
+        index: Where it is in the log when committed: in this `Ready` or one soon after; else 0.
     """
 
     token: Any
@@ -74,10 +73,7 @@ class LeaderChanged(msgspec.Struct, frozen=True):
 
 
 class BecameLeader(msgspec.Struct, frozen=True):
-    """This replica leads; `index` is the entry it begins its term with."""
-
-    term: int
-    index: int
+    """This replica leads."""
 
 
 class SteppedDown(msgspec.Struct, frozen=True):
@@ -99,8 +95,6 @@ class ConfigurationKnown(msgspec.Struct, frozen=True):
 
     The crash of any one of them leaves somebody who knows, and can have the others go on.
     """
-
-    index: int
 
 
 class SnapshotNeeded(msgspec.Struct, frozen=True):
@@ -175,10 +169,5 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
     @property
     def must_save(self) -> bool:
         """Whether step 2 has anything to do."""
-        return bool(
-            self.entries
-            or self.hard_state is not None
-            or self.metadata is not None
-            or self.truncate_from is not None
-            or self.compact_to is not None
-        )
+        changes = (self.hard_state, self.metadata, self.truncate_from, self.compact_to)
+        return bool(self.entries) or changes != (None,) * len(changes)

@@ -109,8 +109,7 @@ class Replica:
         applied_index: What the machine holds: the snapshot's index for one that
             was restored from it. None: the snapshot's.
         join_index: It neither votes nor stands before everything up to here is committed.
-        liveness_of: See `LivenessOf`; call `recheck_quiescence` when it may return
-            something else.
+        liveness_of: See `LivenessOf`; call `recheck_quiescence` when it may return something else.
 
     Attributes:
         now: The time inside, in seconds.
@@ -123,6 +122,7 @@ class Replica:
         applied_index: Everything up to here is applied, as the caller said.
         agreed_index: The log agrees with the leader of this term up to here.
         election_at_s: When it stands for election unless it hears of a leader.
+        election_wait_s: The time that was drawn until then.
         has_lost_entries: Whether the log lacks entries that were acknowledged from here. Then
             it takes no part any more: it neither votes nor acknowledges, for it may have
             forgotten a vote as well. Have it removed from the configuration, and begin anew.
@@ -234,9 +234,8 @@ class Replica:
         """Lead; the first entry of the term follows at once."""
         self._leave_for(LEADER, PRE_CANDIDATE, CANDIDATE)
         self.set_leader(self.me)
-        first_index = self.log.last_index + 1
         self.role = self.roles.leader(self)
-        self.events.append(BecameLeader(self.term, first_index))
+        self.events.append(BecameLeader())
 
     def _leave_for(self, name: str, *allowed: str) -> None:
         assert self.role.name in allowed, f"{self.role.name} cannot become {name}"
@@ -315,10 +314,6 @@ class Replica:
         else:
             self.now = inside
 
-    def outside(self, inside_s: float) -> float:
-        """Return a time inside as the caller's clock shows it."""
-        return inside_s - self._clock_offset_s
-
     def inside(self, outside_s: float, *, ahead_s: float = 0.0) -> float:
         """Return a time on the caller's clock as it is inside, so much later than now at most.
 
@@ -330,12 +325,8 @@ class Replica:
         """Draw the time of the next election anew (Raft thesis 3.4)."""
         settings = self.settings
         jitter_s = self.rng.random() * settings.election_timeout_jitter
-        self._election_wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
-        self.election_at_s = self.now + self._election_wait_s
-
-    def count_election_from(self, since_s: float) -> None:
-        """Have the time that was drawn pass from a moment on when the leader was heard."""
-        self.election_at_s = since_s + self._election_wait_s
+        self.election_wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
+        self.election_at_s = self.now + self.election_wait_s
 
     def hasten_election(self) -> None:
         """Have the next election after a split vote begin soon, at a time drawn anew."""

@@ -58,13 +58,6 @@ class Replication:
         self._hasten_heartbeat()
         self.lagged_followers.set_members(replica.me, self.progress, replica.deciding)
 
-    def hear(self, sender: PeerId) -> FollowerProgress | None:
-        """Note that somebody has answered; return what is known of it, None of a stranger."""
-        progress = self.progress.get(sender)
-        if progress is not None:
-            progress.heard_s = self._replica.now
-        return progress
-
     def flush(self, *, is_urgent: bool) -> None:
         """Send what has piled up; nobody hears of it later when it is urgent."""
         replica = self._replica

@@ -6,9 +6,8 @@ transaction. Either all of a batch is kept or nothing of it is, and when `save`
 of a durable storage has returned, the batch survives a crash of the machine.
 
 Invariants of every storage:
-    * After a crash `load` returns the state after the last batch whose `save`
-      returned, or after a complete later one that was under way. Never less,
-      never a part of a batch.
+    * After a crash `load` returns the state after the last batch whose `save` returned, or after a
+      complete later one that was under way. Never less, never a part of a batch.
     * What `load` returns is durable already, so it may be acknowledged.
     * Once the disk has failed, nothing is accepted until the storage has been
       closed and opened again. A failed fsync may have thrown away the very
@@ -52,8 +51,8 @@ class StorageError(MosaikError):
     batch that met the failure may or may not be there then.
     """
 
-    def __init__(self, place: str, reason: str) -> None:
-        super().__init__(place, reason)
+    def __init__(self, place: str, reason: str, *more: str) -> None:
+        super().__init__(place, reason, *more)
         self.place = place
         self.reason = reason
 
@@ -77,9 +76,7 @@ class StorageCorrupt(StorageError):
     """
 
     def __init__(self, place: str, reason: str, lost: str) -> None:
-        MosaikError.__init__(self, place, reason, lost)
-        self.place = place
-        self.reason = reason
+        super().__init__(place, reason, lost)
         self.lost = lost
 
     def __str__(self) -> str:
@@ -119,6 +116,13 @@ class LogOwner(msgspec.Struct, frozen=True, array_like=True):
     group_id: UniqueId
     peer_id: PeerId
 
+    def check(self, found: LogOwner, place: str) -> None:
+        """Raise `StorageMismatch` when the storage at `place` has another owner."""
+        if found.group_id != self.group_id:
+            raise StorageMismatch(place, "group", str(found.group_id), str(self.group_id))
+        if found.peer_id != self.peer_id:
+            raise StorageMismatch(place, "peer", str(found.peer_id), str(self.peer_id))
+
 
 class SaveBatch(msgspec.Struct, frozen=True, kw_only=True):
     """What one `save` changes. The steps are taken in the order of the fields.
@@ -133,8 +137,7 @@ class SaveBatch(msgspec.Struct, frozen=True, kw_only=True):
         snapshot: A snapshot in place of the stored one; None if it stays. It
             never goes back in the log.
         truncate_from: Drop the entries from this index on; None for none.
-        compact_to: Drop the entries up to this index, which a snapshot must
-            cover; None for none.
+        compact_to: Drop the entries up to this index, which a snapshot must cover; None for none.
         entries: What to add at the end, without a hole.
     """
 
@@ -377,20 +380,16 @@ class InMemory:
     come back as a new member, never as the voter that it was.
     """
 
+    is_durable: Final = False
+
     def __init__(self) -> None:
         self._state: LogState | None = None
-        self._owner: LogOwner | None = None
-
-    @property
-    def is_durable(self) -> bool:
-        """False."""
-        return False
 
     def open(self, owner: LogOwner) -> None:
         """Begin with an empty log. Raises `StorageInUse` when it is open already."""
         if self._state is not None:
             raise StorageInUse("memory", "it is open already; one group, one storage")
-        self._owner, self._state = owner, LogState()
+        self._state = LogState()
 
     def load(self) -> Stored:
         """Return what is held. Raises `StorageError` when it is not open."""

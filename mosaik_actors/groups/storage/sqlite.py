@@ -1,34 +1,29 @@
 """A Raft log in an SQLite file.
 
-One batch is one transaction in a write-ahead log with full sync, so a batch
-costs one fsync, and SQLite rolls a half-written one back by itself. What SQLite
-does not promise is added here:
+One batch is one transaction in a write-ahead log with full sync, so a batch costs one fsync, and
+SQLite rolls a half-written one back by itself. What SQLite does not promise is added here:
 
-    * Decay. SQLite checks neither the pages of its database nor, once a frame
-      is bad, the rest of its write-ahead log. Each entry carries a CRC that
-      runs on from the one before it; the head record, rewritten with each
-      batch, holds the CRC of the last entry; a snapshot has a digest. A lost,
-      old or changed row breaks the chain. The write-ahead log is judged by
-      `judge_wal` before SQLite opens it, and `MarkFile` knows how far the log
-      had come. Damage raises `StorageCorrupt` and leaves the files as they are.
-    * Failed syncs. After a failed fsync the system may hold pages in its cache
-      that are marked clean and were never written, and the next fsync then
-      succeeds without them. So any failure but a full disk closes the log for
-      good, and opening it writes what the write-ahead log holds once more and
-      syncs it before anything is read. The database file needs no such care:
-      a checkpoint whose sync failed is done again in full.
+    * Decay. SQLite checks neither the pages of its database nor, once a frame is bad, the rest of
+      its write-ahead log. Each entry carries a CRC that runs on from the one before it; the head
+      record, rewritten with each batch, holds the CRC of the last entry; a snapshot has a digest. A
+      lost, old or changed row breaks the chain. The write-ahead log is judged by `judge_wal` before
+      SQLite opens it, and `MarkFile` knows how far the log had come. Damage raises `StorageCorrupt`
+      and leaves the files as they are.
+    * Failed syncs. After a failed fsync the system may hold pages in its cache that are marked
+      clean and were never written, and the next fsync then succeeds without them. So any failure
+      but a full disk closes the log for good, and opening it writes what the write-ahead log holds
+      once more and syncs it before anything is read. The database file needs no such care: a
+      checkpoint whose sync failed is done again in full.
     * Strangers. The file is claimed for one process, one group and one peer,
       and refused to all others, by locks that nothing else in the process drops
       (`sqlite_lock`). A forked child has the log no more.
 
-Files, all for their owner's eyes only: the log itself; ``-wal``, SQLite's
-write-ahead log, gone after a clean close; ``-mark``, the lock and the mark. A new
-log is made under another name and renamed, so a log that exists is complete, and
-an empty file is damage.
+Files, all for their owner's eyes only: the log itself; ``-wal``, SQLite's write-ahead log, gone
+after a clean close; ``-mark``, the lock and the mark. A new log is made under another name and
+renamed, so a log that exists is complete, and an empty file is damage.
 
-Blocking: call it from a thread. `close` waits for a call that is under way in
-another thread; other calls that meet are refused. `docs/storage.md` says what
-an operator sees and does.
+Blocking: call it from a thread. `close` waits for a call that is under way in another thread; other
+calls that meet are refused. `docs/storage.md` says what an operator sees and does.
 """
 
 from __future__ import annotations
@@ -38,7 +33,7 @@ import os
 import sqlite3
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -76,6 +71,7 @@ _ENTRY_HEADER: Final = struct.Struct(">QQB")
 
 _KINDS: Final = {int(kind): kind for kind in EntryKind}
 _SAVE_ENTRY: Final = "INSERT INTO entry VALUES (?, ?, ?, ?, ?)"
+_TERM_AND_CHAIN: Final = "SELECT term, checksum FROM entry WHERE log_index = ?"
 
 
 class _SnapshotHead(msgspec.Struct, frozen=True, array_like=True):
@@ -117,6 +113,8 @@ class SqliteLog:
         ConfigError: `file_bytes_max` is too small to hold anything.
     """
 
+    is_durable: Final = True
+
     def __init__(self, path: str | os.PathLike[str], *, file_bytes_max: int | None = None) -> None:
         if file_bytes_max is not None and file_bytes_max < FILE_BYTES_MIN:
             raise ConfigError(f"file_bytes_max is {file_bytes_max}, expected {FILE_BYTES_MIN} up")
@@ -129,11 +127,6 @@ class SqliteLog:
         self._head = _Head()
         self._failure: StorageError | None = None
         self._written_bytes = 0
-
-    @property
-    def is_durable(self) -> bool:
-        """True."""
-        return True
 
     def open(self, owner: LogOwner) -> None:
         """Open the log, or make a new one. See `LogStorage.open` for what it raises."""
@@ -166,7 +159,7 @@ class SqliteLog:
         with self._one_call():
             connection = self._usable()
             try:
-                shape = self._head.shape.after(batch, self._term_at)
+                shape = self._head.shape.after(batch, lambda index: self._entry_at(index)[0])
                 try:
                     self._commit(connection, batch, shape)
                 except sqlite3.Error as exc:
@@ -189,7 +182,7 @@ class SqliteLog:
 
     def _open(self, owner: LogOwner) -> None:
         _open_logs.add(self)
-        self._mark = MarkFile.claim(self._file.beside("-mark"))
+        self._mark = MarkFile(self._file.beside("-mark"))
         self._failure, self._written_bytes = None, 0
         for leftover in ("-new", "-new-journal", "-new-wal"):
             self._file.beside(leftover).unlink(missing_ok=True)
@@ -215,13 +208,7 @@ class SqliteLog:
         if self._connection is not None:
             with suppress(sqlite3.Error):
                 self._connection.close()
-            self._connection = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-        if self._mark is not None:
-            self._mark.release()
-            self._mark = None
+        self._drop(MarkFile.release)
 
     def _forget(self) -> None:
         """In a forked child: have nothing to do with the log any more, it is the parent's."""
@@ -230,13 +217,15 @@ class SqliteLog:
             # Never to be closed, not even when the child ends: that would remove the
             # write-ahead log which the parent goes on writing.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
-            self._connection = None
+        self._drop(MarkFile.forget)
+
+    def _drop(self, end: Callable[[MarkFile], None]) -> None:
+        """Let go of the locks; of the mark last, as who has that goes on to the other."""
         if self._lock is not None:
             os.close(self._lock)
-            self._lock = None
         if self._mark is not None:
-            self._mark.forget()
-            self._mark = None
+            end(self._mark)
+        self._connection = self._lock = self._mark = None
 
     # Reading
 
@@ -283,20 +272,11 @@ class SqliteLog:
             )
         return head.metadata, data
 
-    def _term_at(self, index: int) -> int:
-        """Return the term of a stored entry. Raises `StorageCorrupt` when it is not there."""
-        term, _ = self._entry_at(index)
-        return term
-
     def _entry_at(self, index: int) -> tuple[int, int]:
-        """Return term and chain of a stored entry."""
+        """Return term and chain of a stored entry, and raise `StorageCorrupt` without one."""
         if index == self._head.last[0]:
             return self._head.last[1], self._head.last_chain
-        rows = (
-            self._usable()
-            .execute("SELECT term, checksum FROM entry WHERE log_index = ?", (index,))
-            .fetchall()
-        )
+        rows = self._usable().execute(_TERM_AND_CHAIN, (index,)).fetchall()
         if len(rows) != 1 or not all(isinstance(value, int) for value in rows[0]):
             raise self._lost_from(index)
         return rows[0][0], rows[0][1]
@@ -318,8 +298,11 @@ class SqliteLog:
 
     def _write(self, connection: sqlite3.Connection, batch: SaveBatch, shape: Shape) -> _Head:
         """Write a batch in the open transaction, and return the new head."""
-        base_chain, chain = self._chains_after(batch, shape)
-        snapshot = None if batch.reset else self._head.snapshot
+        snapshot, base_chain, chain = None, 0, 0
+        if not batch.reset:
+            snapshot = self._head.snapshot
+            base_chain = self._chain_at(shape.base[0])
+            chain = self._chain_at(shape.last[0] - len(batch.entries))
         self._written_bytes += _PAGES_PER_BATCH * PAGE_BYTES
         if batch.reset:
             connection.execute("DELETE FROM entry")
@@ -352,22 +335,11 @@ class SqliteLog:
         self, connection: sqlite3.Connection, metadata: SnapshotMetadata, data: bytes
     ) -> _SnapshotHead:
         view = memoryview(data)
-        connection.executemany(
-            "INSERT INTO chunk VALUES (?, ?)",
-            (
-                (number, view[start : start + CHUNK_BYTES])
-                for number, start in enumerate(range(0, len(view), CHUNK_BYTES))
-            ),
-        )
+        starts = range(0, len(view), CHUNK_BYTES)
+        chunks = ((n, view[start : start + CHUNK_BYTES]) for n, start in enumerate(starts))
+        connection.executemany("INSERT INTO chunk VALUES (?, ?)", chunks)
         self._written_bytes += len(view)
         return _SnapshotHead(metadata, len(view), blake3(data).digest())
-
-    def _chains_after(self, batch: SaveBatch, shape: Shape) -> tuple[int, int]:
-        """Return the chain at the new base, and at the end before the new entries."""
-        end = shape.last[0] - len(batch.entries)
-        if batch.reset:
-            return 0, 0
-        return self._chain_at(shape.base[0]), self._chain_at(end)
 
     def _chain_at(self, index: int) -> int:
         if index == self._head.base[0]:

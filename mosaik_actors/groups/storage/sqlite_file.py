@@ -169,12 +169,7 @@ class LogFile:
         if found_format != FORMAT:
             raise StorageMismatch(str(self.path), "format", str(found_format), str(FORMAT))
         found: LogOwner = self.read(connection, "owner", _OWNER_CODEC)
-        for what, ours, theirs in (
-            ("group", owner.group_id, found.group_id),
-            ("peer", owner.peer_id, found.peer_id),
-        ):
-            if ours != theirs:
-                raise StorageMismatch(str(self.path), what, str(theirs), str(ours))
+        owner.check(found, str(self.path))
 
     def read(self, connection: sqlite3.Connection, name: str, codec: Any) -> Any:
         """Return a record, its checksum checked."""

@@ -1,10 +1,9 @@
 """Locks on the files of a log that nothing else in this process drops.
 
-SQLite's own locks are POSIX record locks. The process loses them all as soon as
-*any* descriptor of the file is closed in it: a copy of the files made with
-`shutil`, or a look at them, is enough. A second opener then gets in, and what is
-acknowledged meanwhile is lost. So there are two locks of another kind, which
-belong to the descriptor that took them:
+SQLite's own locks are POSIX record locks. The process loses them all as soon as *any* descriptor of
+the file is closed in it: a copy of the files made with `shutil`, or a look at them, is enough. A
+second opener then gets in, and what is acknowledged meanwhile is lost. So there are two locks of
+another kind, which belong to the descriptor that took them:
 
     * `lock_mark`: the whole mark file with ``flock``. It keeps apart handles of this
       library, also two of one process.

@@ -1,23 +1,19 @@
 """How much of an SQLite write-ahead log can be trusted, and whether all of it is there.
 
-SQLite reads its write-ahead log up to the first frame whose checksum is wrong
-and takes the rest for a transaction that a crash cut off. That is right for a
-torn tail. It is wrong for a frame that was synced and has decayed since: all
-that was committed after it would vanish without a word, and the first
-checkpoint would destroy the evidence. So the file is judged here, before
-SQLite sees it.
+SQLite reads its write-ahead log up to the first frame whose checksum is wrong and takes the rest
+for a transaction that a crash cut off. That is right for a torn tail. It is wrong for a frame that
+was synced and has decayed since: all that was committed after it would vanish without a word, and
+the first checkpoint would destroy the evidence. So the file is judged here, before SQLite sees it.
 
-What tells the two apart: with ``synchronous=FULL`` a transaction is written
-only after the sync of the one before has returned. The last frame of a
-transaction says so (it is a commit frame) and carries the salts of the log's
-current generation. If damage is followed by two or more such frames, the
-first of them may belong to the damaged transaction, and the second proves that
-this transaction had been synced: what is missing was acknowledged. With one or
-none, the damaged transaction is the last one, and a crash explains it.
+What tells the two apart: with ``synchronous=FULL`` a transaction is written only after the sync of
+the one before has returned. The last frame of a transaction says so (it is a commit frame) and
+carries the salts of the log's current generation. If damage is followed by two or more such frames,
+the first of them may belong to the damaged transaction, and the second proves that this transaction
+had been synced: what is missing was acknowledged. With one or none, the damaged transaction is the
+last one, and a crash explains it.
 
-The end is what the file alone cannot decide: decay of the last transaction, or
-of the header of the commit frame just before it, looks like a crash. `SqliteLog`
-keeps a mark of its own for that.
+The end is what the file alone cannot decide: decay of the last transaction, or of the header of the
+commit frame just before it, looks like a crash. `SqliteLog` keeps a mark of its own for that.
 
 Source: the SQLite file format, sections 4.1 to 4.4 (sqlite.org/fileformat2.html).
 Pure: works on bytes.

@@ -36,6 +36,7 @@ REST_S: Final = 0.5
 REST_MAX_S: Final = 10.0
 STRIKES_MAX: Final = 3
 STRUCK_OUT_S: Final = 60.0
+ABSENCES_MAX: Final = 4
 PIECES_PER_SPAN: Final = 16
 HEDGE_FACTOR: Final = 4.0
 HEDGE_MIN_S: Final = 0.25
@@ -71,6 +72,7 @@ class _Source:
     rest_until_s: float = 0.0
     failure_count: int = 0
     strike_count: int = 0
+    absence_count: int = 0
 
 
 class FetchPlan:
@@ -251,12 +253,20 @@ class FetchPlan:
             source.ask = None
         self.strike(peer, now=now)
 
-    def exclude(self, peer: PeerId) -> None:
-        """Never ask a peer again in this fetch, as long as it stays."""
+    def lacks(self, peer: PeerId, *, is_final: bool, now: float) -> None:
+        """Note that a peer does not have it, or not yet: then it is asked a few times more.
+
+        After that it is not asked again in this fetch, as long as it stays.
+        """
         source = self._sources.get(peer)
-        if source is not None:
+        if source is None:
+            return
+        source.absence_count += 1
+        if is_final or source.absence_count >= ABSENCES_MAX:
             source.ask = source.late = None
             source.rest_until_s = inf
+        else:
+            self.rest(peer, now=now)
 
     # Time.
 

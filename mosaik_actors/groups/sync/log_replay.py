@@ -38,17 +38,9 @@ from ..machine.sync_roles import (
     TaskEvent,
 )
 from ..raft.log import cost_of
+from ..wire import sync as wire
 from ..wire.raft import check_entries
 from ..wire.records import Entry
-from ..wire.sync import (
-    ANSWER_BYTES,
-    ANSWER_ENTRIES_MAX,
-    EntryRange,
-    FetchEntries,
-    NotHere,
-    decode_answer,
-    encode_message,
-)
 from .fetch_plan import FetchPlan, FetchRequest, Span, subtract
 
 BUFFER_BYTES: Final = 32 * 1024 * 1024
@@ -90,15 +82,12 @@ def _cut(peer: PeerId, prev_term: int, entries: tuple[Entry, ...], span: Span) -
 class LogReplayTask:
     """Fetches and hands out committed entries from `context.next_index` on.
 
-    Args:
-        context: Where it stands.
-        batch_size: How many entries to ask a peer for at once, at most.
-        fetch_timeout: Seconds until a request counts as lost.
+    At most `batch_size` of them at once from a peer.
     """
 
     def __init__(self, context: SyncContext, *, batch_size: int, fetch_timeout: float) -> None:
         self._log = context.log
-        self._batch_count = min(batch_size, ANSWER_ENTRIES_MAX)
+        self._batch_count = min(batch_size, wire.ANSWER_ENTRIES_MAX)
         self._stall_s = max(STALL_MIN_S, STALL_TIMEOUTS * fetch_timeout)
         self._plan = FetchPlan(context.rng, timeout_s=fetch_timeout)
         self._next = context.next_index
@@ -106,13 +95,11 @@ class LogReplayTask:
         self._chunks: dict[int, _Chunk] = {}
         self._offered: list[_Chunk] = []
         self._bytes_held = 0
-        self._bytes_expected = ANSWER_BYTES
+        self._bytes_expected = wire.ANSWER_BYTES
         self._events: deque[TaskEvent] = deque()
         self._progress_s = self._now = context.now
         self._compacted_s: float | None = None
         self._is_done = False
-
-    # The verbs.
 
     def update_holders(
         self, holders: Mapping[PeerId, Holder], leader: PeerId | None, *, now: float
@@ -131,7 +118,7 @@ class LogReplayTask:
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
         """Take in an answer: see `SyncTask`."""
         try:
-            answer = decode_answer(data)
+            answer = wire.decode_answer(data)
         except DecodeError:
             self._plan.strike_unread(peer, now=now)
             self._advance(now)
@@ -139,9 +126,9 @@ class LogReplayTask:
         ask = self._plan.answered(peer, answer.number, now=now)
         if ask is None or self._is_done:
             return
-        if isinstance(answer, EntryRange):
+        if isinstance(answer, wire.EntryRange):
             self._receive_range(ask, answer, len(data), now)
-        elif isinstance(answer, NotHere):
+        elif isinstance(answer, wire.NotHere):
             self._plan.rest(peer, now=now)
         else:
             self._plan.strike(peer, now=now)
@@ -195,7 +182,9 @@ class LogReplayTask:
 
     # What arrives.
 
-    def _receive_range(self, ask: FetchRequest, answer: EntryRange, size: int, now: float) -> None:
+    def _receive_range(
+        self, ask: FetchRequest, answer: wire.EntryRange, size: int, now: float
+    ) -> None:
         peer, entries = ask.peer, answer.entries
         try:
             _check(ask, answer)
@@ -207,7 +196,7 @@ class LogReplayTask:
             self._plan.rest(peer, now=now)
             return
         self._plan.served(peer)
-        self._bytes_expected = max(size, self._bytes_expected // 2, ANSWER_BYTES)
+        self._bytes_expected = max(size, self._bytes_expected // 2, wire.ANSWER_BYTES)
         missing = subtract([(max(ask.first, self._next), entries[-1].index)], self._held())
         if not missing:
             return
@@ -282,8 +271,8 @@ class LogReplayTask:
         for ask in self._plan.next_asks(
             (self._next, target), self._held(), count_max=self._batch_count, asks_max=room, now=now
         ):
-            request = FetchEntries(ask.number, ask.first, ask.count)
-            self._events.append(SendSync(ask.peer, encode_message(request)))
+            request = wire.FetchEntries(ask.number, ask.first, ask.count)
+            self._events.append(SendSync(ask.peer, wire.encode_message(request)))
 
     def _watch_compaction(self, target: int, now: float) -> None:
         """Note since when nobody has the next entry any more."""
@@ -293,8 +282,6 @@ class LogReplayTask:
         elif self._compacted_s is None:
             self._compacted_s = now
 
-    # Helpers.
-
     def _finish(self, event: StateSyncFinished | StateSyncFailed) -> None:
         self._is_done = True
         self._events.append(event)
@@ -303,7 +290,7 @@ class LogReplayTask:
         self._bytes_held = 0
 
 
-def _check(ask: FetchRequest, answer: EntryRange) -> None:
+def _check(ask: FetchRequest, answer: wire.EntryRange) -> None:
     """Raise `DecodeError` unless an answer has entries that were asked for, or none."""
     entries = answer.entries
     if not entries:

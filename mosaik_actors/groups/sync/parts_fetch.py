@@ -22,57 +22,40 @@ from random import Random
 from typing import Final
 
 from ...ids import PeerId
+from ..wire import sync as wire
 from ..wire.records import PARTS_COUNT_MAX, SnapshotMetadata
-from ..wire.sync import (
-    ANSWER_BYTES,
-    ANSWER_PARTS_MAX,
-    SNAPSHOT_BYTES_MAX,
-    FetchParts,
-    NotHere,
-    PartRange,
-    PartsDigest,
-    SnapshotSummary,
-)
 from .fetch_plan import FetchPlan, FetchRequest, Span, merge
 
 FIRST_ASK_PARTS: Final = 16
 ASK_PARTS_MAX: Final = 1024
 AHEAD_ASKS: Final = 64
-ABSENCES_MAX: Final = 4
 
 _ALL: Final = (0, PARTS_COUNT_MAX)
 
-assert ASK_PARTS_MAX <= ANSWER_PARTS_MAX
+assert ASK_PARTS_MAX <= wire.ANSWER_PARTS_MAX
 
 
 class PartsFetch:
     """Fetches the parts of one snapshot.
 
     Attributes:
+        plan: Whom it asks: what is late, when, and who sent what cannot be decoded.
         whole: What it is as a whole, once somebody has said; None before.
         mismatch_count: How often what was fetched, or announced, did not fit together.
         has_failed: It cannot be fetched from anybody any more.
     """
 
     def __init__(
-        self,
-        metadata: SnapshotMetadata,
-        request_id: bytes,
-        rng: Random,
-        *,
-        fetch_timeout: float,
-        now: float,
+        self, metadata: SnapshotMetadata, request_id: bytes, rng: Random, *, fetch_timeout: float
     ) -> None:
         self.metadata = metadata
         self.request_id = request_id
-        self.whole: SnapshotSummary | None = None
+        self.whole: wire.SnapshotSummary | None = None
         self.mismatch_count = 0
         self.has_failed = False
-        self._plan = FetchPlan(rng, timeout_s=fetch_timeout)
+        self.plan = FetchPlan(rng, timeout_s=fetch_timeout)
         self._leader: PeerId | None = None
-        self._absences: dict[PeerId, int] = {}
         self._only: PeerId | None = None  # from whom alone it is fetched
-        self._now = now
         self._drop_all()
 
     def _drop_all(self) -> None:
@@ -80,62 +63,47 @@ class PartsFetch:
         self._parts: dict[int, bytes] = {}
         self._held: list[Span] = []
         self._bytes_count = 0
-        self._digest = PartsDigest(self.metadata)
+        self._digest = wire.PartsDigest(self.metadata)
         self._digested_count = 0  # so many are here from the first on, without a gap
 
     # What is put in.
 
-    def set_sources(self, peers: list[PeerId], leader: PeerId | None, *, now: float) -> None:
+    def set_sources(self, peers: list[PeerId], leader: PeerId | None) -> None:
         """Say who may have it, and who leads."""
-        self._now = now
         self._leader = leader
         if self._only is not None:
             self.has_failed |= self._only not in peers
             peers = [self._only]
-        self._plan.set_sources(dict.fromkeys(peers, _ALL), leader)
-        for peer, count in self._absences.items():
-            if count >= ABSENCES_MAX:
-                self._plan.exclude(peer)
+        self.plan.set_sources(dict.fromkeys(peers, _ALL), leader)
 
-    def receive(self, peer: PeerId, answer: PartRange | NotHere, *, now: float) -> bool:
+    def receive(self, peer: PeerId, answer: wire.PartRange | wire.NotHere, *, now: float) -> bool:
         """Take in an answer; return whether anything came of it."""
-        self._now = now
-        ask = self._plan.answered(peer, answer.number, now=now)
+        ask = self.plan.answered(peer, answer.number, now=now)
         if ask is None:
             return False
-        if isinstance(answer, NotHere):
-            self._note_absence(peer, is_final=answer.is_final)
+        if isinstance(answer, wire.NotHere):
+            self.plan.lacks(peer, is_final=answer.is_final, now=now)
             return False
         if not self._is_sound(ask, answer):
-            self._plan.strike(peer, now=now)
+            self.plan.strike(peer, now=now)
             return False
         is_news = answer.whole is not None and self.whole is None
         if is_news:
             self.whole = answer.whole
         elif answer.whole not in (None, self.whole):
-            self._begin_anew()
+            self._begin_anew(now)
             return False
         if answer.parts or is_news:
-            self._plan.served(peer)
+            self.plan.served(peer)
         else:
-            self._plan.rest(peer, now=now)  # it is still busy making them, or has no more
+            self.plan.rest(peer, now=now)  # it is still busy making them, or has no more
         return self._keep(ask.first, answer.parts) or is_news
-
-    def receive_unread(self, peer: PeerId, *, now: float) -> None:
-        """Take in that what a peer sent could not be decoded."""
-        self._now = now
-        self._plan.strike_unread(peer, now=now)
-
-    def time_out(self, *, now: float) -> None:
-        """Give up requests that took too long."""
-        self._now = now
-        self._plan.time_out(now=now)
 
     # What comes out.
 
-    def next_requests(self) -> list[tuple[PeerId, FetchParts]]:
+    def next_requests(self, *, now: float) -> list[tuple[PeerId, wire.FetchParts]]:
         """Return what to ask whom, and count it as asked."""
-        self.has_failed |= self._plan.is_hopeless
+        self.has_failed |= self.plan.is_hopeless
         if self.has_failed:
             return []
         count_max = self._ask_count
@@ -144,27 +112,21 @@ class PartsFetch:
             end = min(self._digested_count + AHEAD_ASKS * count_max, PARTS_COUNT_MAX)
         else:
             end = self.whole.part_count
-        asks = self._plan.next_asks((0, end - 1), self._held, count_max=count_max, now=self._now)
+        asks = self.plan.next_asks((0, end - 1), self._held, count_max=count_max, now=now)
         return [
-            (ask.peer, FetchParts(ask.number, self.request_id, ask.first, ask.count))
+            (ask.peer, wire.FetchParts(ask.number, self.request_id, ask.first, ask.count))
             for ask in asks
         ]
 
-    def assembled(self) -> tuple[bytes, ...] | None:
+    def assembled(self, *, now: float) -> tuple[bytes, ...] | None:
         """Return the parts, once they are complete and right; None before."""
         whole = self.whole
         if whole is None or self._digested_count < whole.part_count:
             return None
         if self._digested_count == whole.part_count and self._digest.digest() == whole.digest:
             return tuple(self._parts[number] for number in range(whole.part_count))
-        self._begin_anew()
+        self._begin_anew(now)
         return None
-
-    def get_timer(self) -> float | None:
-        """Return when to call `time_out`, then `assembled` and `next_requests`; None for never."""
-        return self._plan.get_timer(now=self._now)
-
-    # Helpers.
 
     @property
     def _ask_count(self) -> int:
@@ -172,17 +134,9 @@ class PartsFetch:
         if not self._parts:
             return FIRST_ASK_PARTS
         mean = self._bytes_count // len(self._parts) + 1
-        return min(ASK_PARTS_MAX, max(1, ANSWER_BYTES // mean))
+        return min(ASK_PARTS_MAX, max(1, wire.ANSWER_BYTES // mean))
 
-    def _note_absence(self, peer: PeerId, *, is_final: bool) -> None:
-        count = ABSENCES_MAX if is_final else self._absences.get(peer, 0) + 1
-        self._absences[peer] = count
-        if count >= ABSENCES_MAX:
-            self._plan.exclude(peer)
-        else:
-            self._plan.rest(peer, now=self._now)
-
-    def _is_sound(self, ask: FetchRequest, answer: PartRange) -> bool:
+    def _is_sound(self, ask: FetchRequest, answer: wire.PartRange) -> bool:
         if len(answer.parts) > ask.count:
             return False
         if answer.whole is None:
@@ -195,7 +149,7 @@ class PartsFetch:
         """Keep the parts that are new; return whether any are."""
         new = {n: part for n, part in enumerate(parts, first) if n not in self._parts}
         self._bytes_count += sum(map(len, new.values()))
-        if self._bytes_count > SNAPSHOT_BYTES_MAX:
+        if self._bytes_count > wire.SNAPSHOT_BYTES_MAX:
             self.has_failed = True
             return False
         self._parts |= new
@@ -206,14 +160,14 @@ class PartsFetch:
             self._digested_count += 1
         return bool(new)
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, now: float) -> None:
         """Drop all that is here, and fetch it from one peer alone; the second time give up."""
         self.mismatch_count += 1
-        usable = self._plan.usable(now=self._now)
+        usable = self.plan.usable(now=now)
         if self._only is not None or not usable:
             self.has_failed = True
             return
         self._only = self._leader if self._leader in usable else usable[0]
         # What the one is asked already is of use; what others still answer no longer fits.
-        self._plan.set_sources({self._only: _ALL}, self._leader)
+        self.plan.set_sources({self._only: _ALL}, self._leader)
         self._drop_all()

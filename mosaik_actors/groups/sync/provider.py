@@ -32,20 +32,7 @@ from ..machine.sync_roles import (
     SnapshotWanted,
     SyncContext,
 )
-from ..wire.sync import (
-    ANSWER_BYTES,
-    Answer,
-    EntryRange,
-    FetchEntries,
-    FetchParts,
-    NotHere,
-    PartRange,
-    Request,
-    SnapshotNamed,
-    WantSnapshot,
-    decode_request,
-    encode_message,
-)
+from ..wire import sync as wire
 from ..wire.types import REQUEST_BYTES
 from .kept_snapshot import KeptSnapshot
 
@@ -62,11 +49,11 @@ class LogProvider:
     def __init__(self, context: SyncContext) -> None:
         self._log = context.log
         self._now = context.now
-        self._answers: dict[PeerId, deque[Answer]] = {}  # encoded when they are handed out
+        self._answers: dict[PeerId, deque[wire.Answer]] = {}  # encoded when they are handed out
 
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
         """Take in a request: see `SyncProvider`."""
-        request = decode_request(data)
+        request = wire.decode_request(data)
         self._observe(now)
         if len(self._answers.get(peer, ())) < ANSWERS_MAX:
             self._receive(peer, request)
@@ -89,21 +76,23 @@ class LogProvider:
         answer = answers.popleft()
         if not answers:
             del self._answers[peer]
-        return SendSync(peer, encode_message(answer))
+        return SendSync(peer, wire.encode_message(answer))
 
-    def _receive(self, peer: PeerId, request: Request) -> None:
-        if not isinstance(request, FetchEntries):
-            self._answer(peer, NotHere(request.number, is_final=True))
+    def _receive(self, peer: PeerId, request: wire.Request) -> None:
+        if not isinstance(request, wire.FetchEntries):
+            self._answer(peer, wire.NotHere(request.number, is_final=True))
             return
         log, first = self._log, request.first_index
-        entries = log.entries(first, count_max=request.entry_count, bytes_max=ANSWER_BYTES)
+        entries = log.entries(first, count_max=request.entry_count, bytes_max=wire.ANSWER_BYTES)
         prev_term = log.term_at(first - 1) if entries else None
         if prev_term is None:
             entries, prev_term = (), 0
         number, commit_index = request.number, log.commit_index
-        self._answer(peer, EntryRange(number, log.first_index, commit_index, prev_term, entries))
+        self._answer(
+            peer, wire.EntryRange(number, log.first_index, commit_index, prev_term, entries)
+        )
 
-    def _answer(self, peer: PeerId, answer: Answer) -> None:
+    def _answer(self, peer: PeerId, answer: wire.Answer) -> None:
         self._answers.setdefault(peer, deque()).append(answer)
 
     def _observe(self, now: float) -> None:
@@ -111,13 +100,7 @@ class LogProvider:
 
 
 class SnapshotProvider(LogProvider):
-    """Serves entries and snapshots.
-
-    Args:
-        context: Where it stands.
-        snapshot_ttl: Seconds that a snapshot is kept after the last request for it.
-        snapshot_request_timeout: Seconds until a snapshot that was wanted and did not come is
-            wanted again.
+    """Serves entries and snapshots; `SnapshotSync` has the settings.
 
     Attributes:
         snapshots: The snapshots that are kept, by request id.
@@ -133,12 +116,10 @@ class SnapshotProvider(LogProvider):
         self._ttl_s = snapshot_ttl
         self._wanted_timeout_s = snapshot_request_timeout
         self._wanted_s: float | None = None
-        self._asking: dict[PeerId, WantSnapshot] = {}
+        self._asking: dict[PeerId, wire.WantSnapshot] = {}
         self._gone: deque[bytes] = deque(maxlen=GONE_MAX)
-        self._held: dict[PeerId, tuple[FetchParts, float]] = {}
+        self._held: dict[PeerId, tuple[wire.FetchParts, float]] = {}
         self._events: deque[ProviderEvent] = deque()
-
-    # The verbs.
 
     def snapshot_made(self, snapshot: RequestedSnapshot, *, now: float) -> None:
         """Take over a snapshot: see `SyncProvider`."""
@@ -182,14 +163,14 @@ class SnapshotProvider(LogProvider):
         """Return what to do next; None for nothing."""
         return self._events.popleft() if self._events else super().next_event()
 
-    def _receive(self, peer: PeerId, request: Request) -> None:
+    def _receive(self, peer: PeerId, request: wire.Request) -> None:
         match request:
-            case WantSnapshot():
+            case wire.WantSnapshot():
                 self._receive_want(peer, request)
-            case FetchParts():
+            case wire.FetchParts():
                 self._held.pop(peer, None)
                 if len(self._held) >= WAITING_MAX:
-                    self._answer(peer, NotHere(request.number))
+                    self._answer(peer, wire.NotHere(request.number))
                     return
                 self._held[peer] = (request, self._now + HOLD_S)
                 self._serve()
@@ -198,7 +179,7 @@ class SnapshotProvider(LogProvider):
 
     # Which snapshot.
 
-    def _receive_want(self, peer: PeerId, request: WantSnapshot) -> None:
+    def _receive_want(self, peer: PeerId, request: wire.WantSnapshot) -> None:
         for snapshot in reversed(self.snapshots.values()):
             if snapshot.metadata.index >= request.next_index and self._is_continued(snapshot):
                 snapshot.expires_s = self._now + self._ttl_s
@@ -206,7 +187,7 @@ class SnapshotProvider(LogProvider):
                 return
         self._asking.pop(peer, None)
         if not self._is_leader() or len(self._asking) >= WAITING_MAX:
-            self._answer(peer, NotHere(request.number))
+            self._answer(peer, wire.NotHere(request.number))
             return
         self._asking[peer] = request
         if self._wanted_s is None or self._now >= self._wanted_s + self._wanted_timeout_s:
@@ -217,8 +198,8 @@ class SnapshotProvider(LogProvider):
         """Return whether the log still has what comes after a snapshot, and so it is of use."""
         return snapshot.metadata.index + 1 >= self._log.first_index and not snapshot.failure
 
-    def _name(self, peer: PeerId, request: WantSnapshot, kept: KeptSnapshot) -> None:
-        self._answer(peer, SnapshotNamed(request.number, kept.request_id, kept.metadata))
+    def _name(self, peer: PeerId, request: wire.WantSnapshot, kept: KeptSnapshot) -> None:
+        self._answer(peer, wire.SnapshotNamed(request.number, kept.request_id, kept.metadata))
 
     def _make(self, snapshot: KeptSnapshot) -> None:
         snapshot.make()
@@ -239,14 +220,16 @@ class SnapshotProvider(LogProvider):
                 del self._held[peer]
                 self._answer(peer, answer)
 
-    def _parts_for(self, request: FetchParts, *, has_waited: bool) -> Answer | None:
+    def _parts_for(self, request: wire.FetchParts, *, has_waited: bool) -> wire.Answer | None:
         snapshot = self.snapshots.get(request.request_id)
         if snapshot is None:
             is_gone = request.request_id in self._gone
-            return NotHere(request.number, is_gone) if is_gone or has_waited else None
+            return wire.NotHere(request.number, is_gone) if is_gone or has_waited else None
         snapshot.expires_s = self._now + self._ttl_s
         if snapshot.failure:
-            return NotHere(request.number, is_final=True)
+            return wire.NotHere(request.number, is_final=True)
         snapshot.is_wanted = True
         parts, is_full = snapshot.take(request.first_part, request.part_count)
-        return PartRange(request.number, parts, snapshot.whole) if is_full or has_waited else None
+        return (
+            wire.PartRange(request.number, parts, snapshot.whole) if is_full or has_waited else None
+        )

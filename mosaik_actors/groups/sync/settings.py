@@ -52,7 +52,8 @@ class SnapshotSync(StateSync):
             request. When a member lacks no more than so many entries, it gets those instead of a
             snapshot.
         snapshot_ttl: Seconds that a peer keeps a snapshot after the last request for it.
-        snapshot_request_timeout: Seconds until asking for a snapshot is tried again.
+        snapshot_request_timeout: Seconds until asking for a snapshot is tried again, by who asks
+            and by the leader that was asked.
         fetch_timeout: See `StateSync`.
     """
 

@@ -36,16 +36,7 @@ from ..machine.sync_roles import (
     SyncMismatch,
     TaskEvent,
 )
-from ..wire.sync import (
-    Answer,
-    NotHere,
-    PartRange,
-    Request,
-    SnapshotNamed,
-    WantSnapshot,
-    decode_answer,
-    encode_message,
-)
+from ..wire import sync as wire
 from .log_replay import STALL_MIN_S, STALL_TIMEOUTS, LogReplayTask
 from .parts_fetch import PartsFetch
 
@@ -54,15 +45,7 @@ ATTEMPTS_MAX: Final = 8
 
 
 class SnapshotTask:
-    """Fetches and hands out a snapshot, and committed entries.
-
-    Args:
-        context: Where it stands.
-        fetch_batch_size: How many entries to ask a peer for at once; not more than so many are
-            replayed instead of a snapshot.
-        snapshot_request_timeout: Seconds until the leader is asked again.
-        fetch_timeout: Seconds until a request for parts or entries counts as lost.
-    """
+    """Fetches and hands out a snapshot, and committed entries; `SnapshotSync` has the settings."""
 
     def __init__(
         self,
@@ -92,8 +75,6 @@ class SnapshotTask:
         self._progress_s = self._now = context.now
         self._has_failed = False
 
-    # The verbs.
-
     def update_holders(
         self, holders: Mapping[PeerId, Holder], leader: PeerId | None, *, now: float
     ) -> None:
@@ -106,7 +87,7 @@ class SnapshotTask:
             self._asked = self._ask_again_s = None
         self._leader = leader
         if self._fetch is not None:
-            self._fetch.set_sources(list(self._holders), leader, now=now)
+            self._fetch.set_sources(list(self._holders), leader)
         if self._replay is not None:
             self._replay.update_holders(holders, leader, now=now)
         self._advance()
@@ -118,10 +99,10 @@ class SnapshotTask:
             self._replay.receive_message(peer, data, now=now)
             return
         try:
-            self._receive(peer, decode_answer(data))
+            self._receive(peer, wire.decode_answer(data))
         except DecodeError:
             if self._fetch is not None:
-                self._fetch.receive_unread(peer, now=self._now)
+                self._fetch.plan.strike_unread(peer, now=self._now)
             raise
         finally:
             self._advance()
@@ -150,7 +131,7 @@ class SnapshotTask:
             return None
         due: list[float | None] = [self._progress_s + self._stall_s]
         if self._fetch is not None:
-            due.append(self._fetch.get_timer())
+            due.append(self._fetch.plan.get_timer(now=self._now))
         elif self._leader in self._holders:
             due.append(self._ask_again_s)
         return min((at for at in due if at is not None), default=None)
@@ -165,7 +146,7 @@ class SnapshotTask:
         elif now >= self._progress_s + self._stall_s:
             self._fail(f"no snapshot came for {self._stall_s:g} s")
         elif self._fetch is not None:
-            self._fetch.time_out(now=now)
+            self._fetch.plan.time_out(now=now)
         self._advance()
 
     def next_event(self) -> TaskEvent | None:
@@ -194,7 +175,7 @@ class SnapshotTask:
             self._asked = self._leader
             self._ask_again_s = self._now + self._request_timeout_s
             self._number += 1
-            self._send(self._leader, WantSnapshot(self._number, self._next))
+            self._send(self._leader, wire.WantSnapshot(self._number, self._next))
 
     def _is_little_missing(self) -> bool:
         """Return whether replay is cheaper than a snapshot, and possible."""
@@ -222,23 +203,23 @@ class SnapshotTask:
 
     # The snapshot.
 
-    def _receive(self, peer: PeerId, answer: Answer) -> None:
+    def _receive(self, peer: PeerId, answer: wire.Answer) -> None:
         fetch = self._fetch
         match answer:
-            case SnapshotNamed() if self._is_awaited(peer, answer):
+            case wire.SnapshotNamed() if self._is_awaited(peer, answer):
                 self._begin_fetch(answer)
-            case NotHere() if self._is_awaited(peer, answer):
+            case wire.NotHere() if self._is_awaited(peer, answer):
                 self._ask_again_s = self._now + min(ASK_AGAIN_S, self._request_timeout_s)
-            case PartRange() | NotHere() if fetch is not None:
+            case wire.PartRange() | wire.NotHere() if fetch is not None:
                 if fetch.receive(peer, answer, now=self._now):
                     self._progress_s = self._now
 
-    def _is_awaited(self, peer: PeerId, answer: SnapshotNamed | NotHere) -> bool:
+    def _is_awaited(self, peer: PeerId, answer: wire.SnapshotNamed | wire.NotHere) -> bool:
         """Return whether the leader answers: late perhaps, but this task and not one before."""
         is_number_mine = self._first_number < answer.number <= self._number
         return self._fetch is None and peer == self._asked and is_number_mine
 
-    def _begin_fetch(self, answer: SnapshotNamed) -> None:
+    def _begin_fetch(self, answer: wire.SnapshotNamed) -> None:
         if answer.metadata.index < self._next:
             # Replication was faster: what is left is in the log.
             self._begin_replay()
@@ -246,17 +227,12 @@ class SnapshotTask:
         self._asked = self._ask_again_s = None
         self._progress_s = self._now
         self._mismatch_count = 0
-        self._fetch = PartsFetch(
-            answer.metadata,
-            answer.request_id,
-            self._context.rng,
-            fetch_timeout=self._fetch_timeout_s,
-            now=self._now,
-        )
-        self._fetch.set_sources(list(self._holders), self._leader, now=self._now)
+        metadata, request_id, rng = answer.metadata, answer.request_id, self._context.rng
+        self._fetch = PartsFetch(metadata, request_id, rng, fetch_timeout=self._fetch_timeout_s)
+        self._fetch.set_sources(list(self._holders), self._leader)
 
     def _pump_fetch(self, fetch: PartsFetch) -> None:
-        parts = fetch.assembled()
+        parts = fetch.assembled(now=self._now)
         if parts is not None:
             self._offered, self._fetch = fetch, None
             self._events.append(InstallSnapshot(fetch.metadata, parts))
@@ -265,18 +241,16 @@ class SnapshotTask:
             self._mismatch_count = fetch.mismatch_count
             what = f"the parts of the snapshot at {fetch.metadata.index} do not fit together"
             self._events.append(SyncMismatch(what))
-        for peer, request in fetch.next_requests():
+        for peer, request in fetch.next_requests(now=self._now):
             self._send(peer, request)
         if fetch.has_failed:
             self._try_another("no member has the whole snapshot")
 
-    # Helpers.
-
     def _observe(self, now: float) -> None:
         self._now = max(self._now, now)
 
-    def _send(self, peer: PeerId, request: Request) -> None:
-        self._events.append(SendSync(peer, encode_message(request)))
+    def _send(self, peer: PeerId, request: wire.Request) -> None:
+        self._events.append(SendSync(peer, wire.encode_message(request)))
 
     def _fail(self, reason: str) -> None:
         self._has_failed = True

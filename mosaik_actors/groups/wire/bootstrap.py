@@ -1,28 +1,17 @@
 """What members without a history say to each other, and what they promise.
 
-MessagePack arrays with a tag. The bond says who sent a message, so no message
-does. All of them may be lost, come twice, late or in another order: each says
-something that stays true, or something that does no harm when it is old.
+The bond says who sent a message, so no message does. All of them may be lost, come twice,
+late or in another order: each says something that stays true, or something that does no harm
+when it is old. `bootstrap` says how all this makes one history.
 
-    * `Seek`: I am here, and under this incarnation.
-    * `Propose`: let these members begin this history. `Prepared`, `Declined`:
-      the answers.
-    * `Complete`: all of them are prepared for it, so it may begin.
-    * `AskOutcome`: what became of it? The answers are `Complete`; `Promised`: the sender
-      will never begin it; `Dead`: it never begins, or never with a majority.
-      There is no answer while nobody can say.
-
-An *incarnation* is 16 random bytes. A member draws one when it starts, and
-another whenever it is free of a prepare vote; so what a proposal asks of one that has
-forgotten it, or was freed of it, is refused for good without remembering what.
-`bootstrap` says how all this makes one history.
-
-Bytes come from a peer or a file: `decode_message` and `decode_prepare_vote` build
-nothing beyond the limits below and raise `DecodeError` for whatever is wrong.
+An *incarnation* is 16 random bytes. A member draws one when it starts, and another whenever
+it is free of a prepare vote; so what a proposal asks of one that has forgotten it, or was
+freed of it, is refused for good without remembering what.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from itertools import pairwise
 from typing import Annotated, Final
@@ -33,14 +22,12 @@ from ...errors import DecodeError
 from ...ids import PeerId
 from ...wire_encoding import BoundedDecoder, encode
 from .records import VOTER_COUNT_MAX
-from .types import KnownHistoryId
+from .types import KnownHistoryId, exactly
 
 INCARNATION_BYTES: Final = 16
 MESSAGE_BYTES_MAX: Final = 8 * 1024
 
-_Incarnation = Annotated[
-    bytes, msgspec.Meta(min_length=INCARNATION_BYTES, max_length=INCARNATION_BYTES)
-]
+_Incarnation = Annotated[bytes, exactly(INCARNATION_BYTES)]
 _Peers = Annotated[tuple[PeerId, ...], msgspec.Meta(min_length=1, max_length=VOTER_COUNT_MAX)]
 _Incarnations = Annotated[
     tuple[_Incarnation, ...], msgspec.Meta(min_length=1, max_length=VOTER_COUNT_MAX)
@@ -48,20 +35,12 @@ _Incarnations = Annotated[
 
 
 class Proposal(msgspec.Struct, frozen=True, array_like=True):
-    """A history that may begin.
+    """A history that may begin."""
 
-    Attributes:
-        history: Its id; no two proposals have the same.
-        proposer: Who made it, one of the voters.
-        voters: Its first voters, in ascending order.
-        incarnations: The incarnation in which each of them is asked, in the
-            order of `voters`.
-    """
-
-    history: KnownHistoryId
-    proposer: PeerId
-    voters: _Peers
-    incarnations: _Incarnations
+    history: KnownHistoryId  # its id; no two proposals have the same
+    proposer: PeerId  # who made it, one of the voters
+    voters: _Peers  # its first voters, in ascending order
+    incarnations: _Incarnations  # those in which they are asked, in the same order
 
     def incarnation_of(self, peer: PeerId) -> bytes:
         """Return the incarnation in which one of the voters is asked."""
@@ -73,47 +52,30 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PrepareVote(msgspec.Struct, frozen=True, array_like=True):
-    """What a member remembers of its promise; saved before anybody is notified.
+    """What a member remembers of its promise; saved before anybody is notified."""
 
-    Attributes:
-        proposal: To begin this history as soon as all its voters are prepared,
-            and no other one.
-        is_promised: It waited too long, and will not begin this history either.
-    """
-
-    proposal: Proposal
-    is_promised: bool = False
+    proposal: Proposal  # to begin this history when all its voters are prepared, and no other
+    is_promised: bool = False  # it waited too long, and will not begin this history either
 
 
 class DeclineReason(IntEnum):
-    """Why a member does not prepare.
+    """Why a member does not prepare."""
 
-    HISTORY_EXISTS: it has a history, or knows somebody who has.
-    BUSY: it is prepared for another proposal, or prefers its own.
-    OTHER_INCARNATION: it is not asked in its present incarnation.
-    OBSERVER: it never votes.
-    """
-
-    HISTORY_EXISTS = 0
-    BUSY = 1
-    OTHER_INCARNATION = 2
-    OBSERVER = 3
+    HISTORY_EXISTS = 0  # it has a history, or knows somebody who has
+    BUSY = 1  # it is prepared for another proposal, or prefers its own
+    OTHER_INCARNATION = 2  # it is not asked in its present incarnation
+    OBSERVER = 3  # it never votes
 
 
 class Seek(msgspec.Struct, frozen=True, array_like=True, tag="seek"):
-    """The sender looks for a history.
+    """The sender looks for a history."""
 
-    Attributes:
-        incarnation: The one to name in a proposal.
-        is_free: Whether it is not prepared.
-    """
-
-    incarnation: _Incarnation
-    is_free: bool
+    incarnation: _Incarnation  # the one to name in a proposal
+    is_free: bool  # whether it is not prepared
 
 
 class Propose(msgspec.Struct, frozen=True, array_like=True, tag="propose"):
-    """The sender, its proposer, asks for a prepare vote."""
+    """The sender, its proposer, asks for a prepare vote: `Prepared` or `Declined` answers."""
 
     proposal: Proposal
 
@@ -132,13 +94,16 @@ class Declined(msgspec.Struct, frozen=True, array_like=True, tag="declined"):
 
 
 class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):
-    """All voters of the proposal are prepared for it."""
+    """All voters of the proposal are prepared for it, so it may begin."""
 
     proposal: Proposal
 
 
 class AskOutcome(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
-    """The sender is prepared for this, or heard so: what does the receiver know?"""
+    """The sender is prepared for this, or heard so: what does the receiver know?
+
+    `Complete`, `Promised` or `Dead` answers; nothing does while nobody can say.
+    """
 
     proposal: Proposal
 
@@ -157,17 +122,11 @@ class Dead(msgspec.Struct, frozen=True, array_like=True, tag="dead"):
 
 Message = Seek | Propose | Prepared | Declined | Complete | AskOutcome | Promised | Dead
 
-_messages: BoundedDecoder[Message] = BoundedDecoder(
-    Message, "a message of a bootstrap", MESSAGE_BYTES_MAX
-)
-_prepare_votes: BoundedDecoder[PrepareVote] = BoundedDecoder(
-    PrepareVote, "a prepare vote", MESSAGE_BYTES_MAX
-)
+_messages = BoundedDecoder[Message](Message, "a message of a bootstrap", MESSAGE_BYTES_MAX)
+_prepare_votes = BoundedDecoder[PrepareVote](PrepareVote, "a prepare vote", MESSAGE_BYTES_MAX)
 
-
-def encode_message(message: Message) -> bytes:
-    """Return a message as bytes."""
-    return encode(message)
+encode_message: Callable[[Message], bytes] = encode
+encode_prepare_vote: Callable[[PrepareVote], bytes] = encode
 
 
 def decode_message(data: bytes | memoryview) -> Message:
@@ -176,11 +135,6 @@ def decode_message(data: bytes | memoryview) -> Message:
     if isinstance(message, Propose | Prepared | Complete | AskOutcome):
         check_proposal(message.proposal)
     return message
-
-
-def encode_prepare_vote(prepare_vote: PrepareVote) -> bytes:
-    """Return a prepare vote as bytes to be saved."""
-    return encode(prepare_vote)
 
 
 def decode_prepare_vote(data: bytes) -> PrepareVote:

@@ -1,9 +1,7 @@
-"""The content of an entry of commands: command batches of commands of one client each.
+"""The content of an entry of commands: command batches, each of one client.
 
-A command batch carries consecutive commands of one client, so the price of knowing
-whose they are is paid once per command batch. An entry may hold several command batches, of
-different clients. Only the machine knows what a command means; here it is
-bytes.
+So the price of knowing whose commands they are is paid once per command batch. Only the
+machine knows what a command means; here it is bytes.
 
 A payload is what one call to the codec has made: one command, or several that were given
 together. It has one number of its client, is applied whole, and says in its head how many
@@ -13,7 +11,7 @@ commands. One whose head cannot be read counts as a single command.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -35,24 +33,15 @@ _Payloads = Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=P
 
 
 class CommandBatch(msgspec.Struct, frozen=True, array_like=True):
-    """Consecutive payloads of one client.
+    """Consecutive payloads of one client, each of one command or several."""
 
-    Attributes:
-        client: The client's id, drawn at random for each session.
-        born_index: A log position that was committed where the client is when
-            its session began. It tells a new client from one that was
-            forgotten: see `sessions`.
-        first_sequence: The number of the first payload; a client counts from 1.
-        answered: Every payload up to this number was answered to the client, so
-            nobody needs to remember what was answered.
-        payloads: The commands, encoded: each of them one command or several.
-    """
-
-    client: ClientId
+    client: ClientId  # the client's id, drawn at random for each session
+    # Committed where the client is when its session began: so a new client is told from one that
+    # was forgotten (`sessions`).
     born_index: Index
-    first_sequence: Place
-    answered: Index
-    payloads: _Payloads
+    first_sequence: Place  # the number of the first payload; a client counts from 1
+    answered: Index  # up to here the client has its answers: nobody needs to remember them
+    payloads: _Payloads  # the commands, encoded
 
     @property
     def command_count(self) -> int:
@@ -110,19 +99,10 @@ def join_commands(form: bytes, commands: Sequence[bytes]) -> bytes:
     return b"".join([form, head, *commands])
 
 
-_CommandBatches = Annotated[
+CommandBatches = Annotated[
     tuple[CommandBatch, ...], msgspec.Meta(min_length=1, max_length=COMMAND_BATCHES_MAX)
 ]
-_decoder: BoundedDecoder[tuple[CommandBatch, ...]] = BoundedDecoder(
-    _CommandBatches, "commands", ENTRY_BYTES_MAX
-)
+_decoder = BoundedDecoder[tuple[CommandBatch, ...]](CommandBatches, "commands", ENTRY_BYTES_MAX)
 
-
-def encode_command_batches(command_batches: Sequence[CommandBatch]) -> bytes:
-    """Return command batches as the content of an entry."""
-    return encode(command_batches)
-
-
-def decode_command_batches(data: bytes) -> tuple[CommandBatch, ...]:
-    """Return the command batches in an entry. Raises `DecodeError` when there are none."""
-    return _decoder.decode(data)
+encode_command_batches: Callable[[Sequence[CommandBatch]], bytes] = encode
+decode_command_batches: Final = _decoder.decode

@@ -1,23 +1,21 @@
 """Who is in the group: the configurations in a log, and which changes are legal.
 
-A configuration is an entry of the log and in force from the moment it is in the
-log, committed or not (Raft thesis 4.1); when a later leader removes the entry,
-the one before is in force again. So the configurations are kept with their
-indexes, beside the log.
+A configuration is an entry of the log and in force from the moment it is in the log, committed or
+not (Raft thesis 4.1); when a later leader removes the entry, the one before is in force again. So
+the configurations are kept with their indexes, beside the log.
 
 Invariants:
     * At most one voter differs between two configurations in a row.
-    * At most one configuration of a log is not committed: a leader makes a new
-      one only when the last is committed, and when it has committed an entry
-      of its own term (the correction to 4.1 that was published on raft-dev in
-      2015: without it two leaders could each hold a change the other does not
-      know of, with majorities that do not overlap).
+    * At most one configuration of a log is not committed: a leader makes a new one only when the
+      last is committed, and when it has committed an entry of its own term (the correction to 4.1
+      that was published on raft-dev in 2015: without it two leaders could each hold a change the
+      other does not know of, with majorities that do not overlap).
     * A new voter was a learner before (4.2.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 from ...errors import ConfigError, DecodeError
@@ -39,21 +37,19 @@ def make_voters(voters: Iterable[PeerId], learners: Iterable[PeerId] = ()) -> Vo
 
 def promote(current: Voters, peer: PeerId) -> Voters:
     """Return `current` with a learner turned into a voter."""
-    return make_voters(
-        (*current.voters, peer), tuple(other for other in current.learners if other != peer)
-    )
+    others = remove(current, peer)
+    return make_voters((*others.voters, peer), others.learners)
 
 
 def demote(current: Voters, peer: PeerId) -> Voters:
     """Return `current` with a voter turned into a learner."""
-    return make_voters(
-        tuple(other for other in current.voters if other != peer), (*current.learners, peer)
-    )
+    others = remove(current, peer)
+    return make_voters(others.voters, (*others.learners, peer))
 
 
 def remove(current: Voters, peer: PeerId) -> Voters:
     """Return `current` without `peer`."""
-    return make_voters(
+    return Voters(
         tuple(other for other in current.voters if other != peer),
         tuple(other for other in current.learners if other != peer),
     )
@@ -89,12 +85,9 @@ def check_change(current: Voters, target: Voters) -> None:
             raise IllegalChange(f"{peer.short} is no learner, expected before it votes")
 
 
-def encode_voters(voters: Voters) -> bytes:
-    """Return a configuration as the content of its entry."""
-    return encode(voters)
+_decoder = BoundedDecoder[Voters](Voters, "a configuration", VOTERS_BYTES_MAX)
 
-
-_decoder: BoundedDecoder[Voters] = BoundedDecoder(Voters, "a configuration", VOTERS_BYTES_MAX)
+encode_voters: Callable[[Voters], bytes] = encode
 
 
 def decode_voters(data: bytes) -> Voters:
@@ -108,12 +101,7 @@ def decode_voters(data: bytes) -> Voters:
 
 
 class Configurations:
-    """The configurations of a log, with their indexes.
-
-    Args:
-        index: Where the snapshot of the log ends.
-        voters: The configuration there.
-    """
+    """The configurations of a log, with their indexes, from where its snapshot ends."""
 
     def __init__(self, index: int, voters: Voters) -> None:
         self._known: list[tuple[int, Voters]] = [(index, voters)]
@@ -153,12 +141,9 @@ class Configurations:
 
     def at(self, index: int) -> Voters:
         """Return the configuration in force at an index at or after the metadata."""
-        for known_index, voters in reversed(self._known):
-            if known_index <= index:
-                return voters
-        raise AssertionError(
-            f"configuration at {index}, before the metadata at {self._known[0][0]}"
-        )
+        known_index, voters = self.final(index)
+        assert known_index <= index, f"configuration at {index}, metadata at {known_index}"
+        return voters
 
     def between(self, after_index: int, last_index: int) -> Iterator[tuple[int, Voters]]:
         """Yield the configurations after `after_index` up to `last_index`, with their indexes."""
@@ -173,10 +158,9 @@ class Configurations:
 
     def truncate(self, from_index: int) -> bool:
         """Forget those from `from_index` on; return whether there were any."""
-        kept = [self._known[0], *(k for k in self._known[1:] if k[0] < from_index)]
-        was_changed = len(kept) != len(self._known)
-        self._known = kept
-        return was_changed
+        before = self._known
+        self._known = [before[0], *(k for k in before[1:] if k[0] < from_index)]
+        return len(self._known) != len(before)
 
     def compact(self, index: int) -> None:
         """Forget those before the one in force at `index`, which becomes the metadata."""

@@ -20,57 +20,33 @@ ERROR_CHARACTERS_MAX: Final = 1000
 
 
 class TransferAsked(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
-    """Hand leadership of a group to another voter.
+    """Hand leadership of a group to another voter."""
 
-    Attributes:
-        group_id: The group, of which this node's member leads.
-        to: The other voter; None: the one with most of the log.
-    """
-
-    group_id: GroupId
-    to: PeerId | None = None
+    group_id: GroupId  # the group, of which this node's member leads
+    to: PeerId | None = None  # the other voter; None: the one with most of the log
 
 
 class LeaveAsked(msgspec.Struct, frozen=True, array_like=True, tag="leave"):
-    """Leave a group for good.
-
-    Attributes:
-        group_id: The group.
-        may_be_last: Whether also when no other member is there to keep the state.
-    """
+    """Leave a group for good."""
 
     group_id: GroupId
-    may_be_last: bool = False
+    may_be_last: bool = False  # whether also when no other member is there to keep the state
 
 
 ControlRequest = TransferAsked | LeaveAsked
 
 
 class ControlAnswer(msgspec.Struct, frozen=True, array_like=True):
-    """What became of it.
+    """What became of it."""
 
-    Attributes:
-        error: Why it was not done; empty when it was.
-        leader: Who leads now, as far as that is known.
-    """
-
+    # Why it was not done, empty when it was.
     error: Annotated[str, msgspec.Meta(max_length=ERROR_CHARACTERS_MAX)] = ""
-    leader: PeerId | None = None
+    leader: PeerId | None = None  # who leads now, as far as that is known
 
 
-_request_decoder: BoundedDecoder[ControlRequest] = BoundedDecoder(
+decode_request: Final = BoundedDecoder[ControlRequest](
     ControlRequest, "a request to a group's member", REQUEST_BYTES_MAX
-)
-_answer_decoder: BoundedDecoder[ControlAnswer] = BoundedDecoder(
+).decode
+decode_answer: Final = BoundedDecoder[ControlAnswer](
     ControlAnswer, "an answer of a group's member", ANSWER_BYTES_MAX
-)
-
-
-def decode_request(header: bytes) -> ControlRequest:
-    """Return what is asked. Raises `DecodeError`."""
-    return _request_decoder.decode(header)
-
-
-def decode_answer(frame: bytes) -> ControlAnswer:
-    """Return what became of it. Raises `DecodeError`."""
-    return _answer_decoder.decode(frame)
+).decode

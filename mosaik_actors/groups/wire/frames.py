@@ -1,16 +1,4 @@
-"""What travels over a bond, and whose it is: one byte in front of each frame.
-
-* ``MESH``: the bond's own frames (`mesh`).
-* ``RAFT``: a message of Raft, after the history's id. Raft of one history
-  never sees a message of another.
-* ``FORWARD``: a command batch of commands for the leader, after the history's id.
-* ``SYNC``: state sync, after the history's id.
-* ``MERGE``: between the leaders of two histories.
-* ``Bootstrap``: between members that have no history yet.
-* ``CONTROL``: the rest, see `Control`.
-* ``PEER_HEARTBEAT``: the sender's process lives; nothing follows, and no member sees it
-  (`mesh.peer_heartbeats`).
-"""
+"""What travels over a bond, and whose it is: one byte in front of each frame."""
 
 from __future__ import annotations
 
@@ -24,14 +12,19 @@ from .commands import CommandBatch
 from .raft import ENTRY_BYTES_MAX
 from .types import HISTORY_BYTES, ClientId, HistoryId, Index, KnownHistoryId
 
-MESH: Final = 0
+PROTOCOL: Final = "mosaik/groups/2"  # of the links that bonds are made of
+
+MESH: Final = 0  # the bond's own frames (`mesh`)
+# After these, the history's id: Raft of one history never sees a message of another.
 RAFT: Final = 1
-FORWARD: Final = 2
+FORWARD: Final = 2  # commands for the leader
 SYNC_ASK: Final = 3
 SYNC_ANSWER: Final = 4
-MERGE: Final = 5
-BOOTSTRAP: Final = 6
-CONTROL: Final = 7
+# These belong to no history.
+MERGE: Final = 5  # between the leaders of two histories
+BOOTSTRAP: Final = 6  # between members that have no history yet
+CONTROL: Final = 7  # the rest, see `Control`
+# The sender's process lives; nothing follows, and no member sees it (`mesh.peer_heartbeats`).
 PEER_HEARTBEAT: Final = 8
 
 CONTROL_BYTES_MAX: Final = 4096
@@ -40,31 +33,20 @@ _BODY: Final = 1 + HISTORY_BYTES
 
 
 class JoinAccepted(msgspec.Struct, frozen=True, array_like=True, tag="join_accepted"):
-    """The receiver is in the configuration now: it may follow this history.
-
-    Attributes:
-        history: The history.
-        index: Where the log says so. Before its log reaches that, the receiver
-            may read of an earlier self of its own, and must not vote.
-        root: The history in which the log begins, when `history` continues
-            another one; empty for `history`.
-    """
+    """The receiver is in the configuration now: it may follow this history."""
 
     history: KnownHistoryId
+    # Where the log says so: before, the receiver may read of an earlier self, and must not vote.
     index: Index
-    root: HistoryId = b""
+    root: HistoryId = b""  # as in `StoredGroup`
 
 
 class Admitted(msgspec.Struct, frozen=True, array_like=True, tag="admitted"):
-    """The leader has done for the receiver what it will: it votes, or is not to vote for now.
-
-    Attributes:
-        history: The history.
-        index: The configuration of which that is so. It is committed, and known to be at
-            so many voters that the crash of one does not take that away.
-    """
+    """The leader has done for the receiver what it will: it votes, or is not to vote for now."""
 
     history: KnownHistoryId
+    # The configuration of which that is so. It is committed, and known to be at so many voters that
+    # the crash of one does not take that away.
     index: Index
 
 
@@ -78,12 +60,11 @@ class ForwardRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"
 
 Control = JoinAccepted | Admitted | ForwardRefused
 
-_control_decoder: BoundedDecoder[Control] = BoundedDecoder(
-    Control, "a control frame", CONTROL_BYTES_MAX
-)
-_command_batch_decoder: BoundedDecoder[CommandBatch] = BoundedDecoder(
+_control_decoder = BoundedDecoder[Control](Control, "a control frame", CONTROL_BYTES_MAX)
+# Decodes the body of a FORWARD frame.
+decode_forward: Final = BoundedDecoder[CommandBatch](
     CommandBatch, "a command batch of commands", ENTRY_BYTES_MAX
-)
+).decode
 
 
 def with_history(kind: int, history: bytes, body: bytes) -> bytes:
@@ -116,8 +97,3 @@ def decode_control(frame: bytes) -> Control:
 def encode_forward(history: bytes, command_batch: CommandBatch) -> bytes:
     """Return a frame with a command batch for the leader."""
     return with_history(FORWARD, history, encode(command_batch))
-
-
-def decode_forward(body: memoryview) -> CommandBatch:
-    """Return the command batch in the body of a frame. Raises `DecodeError`."""
-    return _command_batch_decoder.decode(body)

@@ -7,6 +7,7 @@ belongs to, and whether it has promised itself to one that has not begun.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import msgspec
@@ -20,37 +21,20 @@ PREPARE_VOTE_BYTES_MAX: Final = 64 * 1024
 
 
 class StoredGroup(msgspec.Struct, frozen=True, array_like=True):
-    """What is saved with a snapshot.
+    """What is saved with a snapshot."""
 
-    Attributes:
-        history: The history; empty for none.
-        join_index: The member is non-voting until its log has reached this.
-        prepare_vote: The promise to a history that has not begun, encoded; empty for none.
-        parts: The snapshot's parts; none at index 0.
-        root: The history in which the log begins, when `history` continues
-            another one; empty for `history`.
-    """
-
-    history: HistoryId = b""
-    join_index: Index = 0
+    history: HistoryId = b""  # the history; empty for none
+    join_index: Index = 0  # the member is non-voting until its log has reached this
+    # The promise to a history that has not begun, encoded; empty for none.
     prepare_vote: Annotated[bytes, msgspec.Meta(max_length=PREPARE_VOTE_BYTES_MAX)] = b""
     parts: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)], ...],
         msgspec.Meta(max_length=PARTS_COUNT_MAX),
-    ] = ()
-    root: HistoryId = b""
+    ] = ()  # the snapshot's parts; none at index 0
+    root: HistoryId = b""  # in which the log begins, where `history` continues another one
 
 
-_decoder: BoundedDecoder[StoredGroup] = BoundedDecoder(
+encode_stored: Callable[[StoredGroup], bytes] = encode
+decode_stored: Final = BoundedDecoder[StoredGroup](
     StoredGroup, "a stored group", STORED_BYTES_MAX
-)
-
-
-def encode_stored(stored: StoredGroup) -> bytes:
-    """Return it as the content of a storage's snapshot."""
-    return encode(stored)
-
-
-def decode_stored(data: bytes) -> StoredGroup:
-    """Return what was saved. Raises `DecodeError`."""
-    return _decoder.decode(data)
+).decode

@@ -1,6 +1,6 @@
 """What members of two histories of one group say to each other.
 
-MessagePack arrays with a tag. Three conversations:
+Three conversations:
 
     * `MergeRequest`, answered with `MergeAccepted` or `MergeRefused`: between
       the leaders of two open histories.
@@ -9,13 +9,11 @@ MessagePack arrays with a tag. Three conversations:
     * `ReplayCommands`, answered with `ReplayDone` or `ReplayRefused`, and at the
       last `ReplayEnd`, answered with `ReplayState` or `ReplayRefused`: a member
       of a closed history to the leader of an open one.
-
-Bytes come from a peer: `decode_merge` builds nothing beyond the limits of the
-types and raises `DecodeError` for whatever is not a message of this protocol.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
@@ -30,49 +28,29 @@ MERGE_BYTES_MAX: Final = MESSAGE_BYTES_MAX
 
 
 class MergeRefusal(IntEnum):
-    """Why something is refused.
+    """Why something is refused by the receiver."""
 
-    NOT_LEADER: the receiver does not lead an open history.
-    BUSY: its history is about to be merged into another one itself, or it has
-        too much to do.
-    SHORTER: its own history has fewer commands; it will ask by itself.
-    SAME: it is of the same history.
-    FAILED: it could not commit what was asked for.
-    GAP: commands before these are missing there.
-    """
-
-    NOT_LEADER = 0
-    BUSY = 1
-    SHORTER = 2
-    SAME = 3
-    FAILED = 4
-    GAP = 5
+    NOT_LEADER = 0  # it does not lead an open history
+    BUSY = 1  # its history is about to be merged into another one, or it has too much to do
+    SHORTER = 2  # its own history has fewer commands; it will ask by itself
+    SAME = 3  # it is of the same history
+    FAILED = 4  # it could not commit what was asked for
+    GAP = 5  # commands before these are missing there
 
 
 class MergeRequest(msgspec.Struct, frozen=True, array_like=True, tag="merge?"):
-    """Take my history into yours, if yours has more commands.
+    """Take my history into yours, if yours has more commands."""
 
-    Attributes:
-        history: The sender's history, which it leads and has the whole log of.
-        request_id: 16 random bytes; the answer names them.
-        command_count: How many commands that history has.
-    """
-
-    history: KnownHistoryId
-    request_id: RequestId
-    command_count: Index
+    history: KnownHistoryId  # the sender's history, which it leads and has the whole log of
+    request_id: RequestId  # 16 random bytes; the answer names them
+    command_count: Index  # how many commands that history has
 
 
 class MergeAccepted(msgspec.Struct, frozen=True, array_like=True, tag="merge"):
-    """The receiver's history may be closed: it will be taken in.
+    """The receiver's history may be closed: it will be taken in."""
 
-    Attributes:
-        history: The sender's history.
-        request_id: The request's.
-    """
-
-    history: KnownHistoryId
-    request_id: RequestId
+    history: KnownHistoryId  # the sender's history
+    request_id: RequestId  # the request's
 
 
 class MergeRefused(msgspec.Struct, frozen=True, array_like=True, tag="no merge"):
@@ -89,31 +67,19 @@ class ReplayQuery(msgspec.Struct, frozen=True, array_like=True, tag="state?"):
 
 
 class ReplayState(msgspec.Struct, frozen=True, array_like=True, tag="state"):
-    """How much of a history is in the sender's.
+    """How much of a history is in the sender's."""
 
-    Attributes:
-        history: The history that was asked about.
-        here: The sender's history.
-        taken: How many commands of the other one are here.
-        is_merged: Whether all of it is here, for good.
-    """
-
-    history: KnownHistoryId
-    here: KnownHistoryId
-    taken: Index
-    is_merged: bool
+    history: KnownHistoryId  # the history that was asked about
+    here: KnownHistoryId  # the sender's history
+    taken: Index  # how many commands of the other one are here
+    is_merged: bool  # whether all of it is here, for good
 
 
 class ReplayCommands(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
-    """Put these commands into your history.
+    """Put these commands into your history."""
 
-    Attributes:
-        run: Which attempt of the sender's this belongs to.
-        system_entry: What to put into the log.
-    """
-
-    run: Index
-    system_entry: Replay
+    run: Index  # which attempt of the sender's this belongs to
+    system_entry: Replay  # what to put into the log
 
 
 class ReplayDone(msgspec.Struct, frozen=True, array_like=True, tag="done"):
@@ -137,28 +103,11 @@ class ReplayEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     system_entry: FinishMerge
 
 
-MergeMessage = (
-    MergeRequest
-    | MergeAccepted
-    | MergeRefused
-    | ReplayQuery
-    | ReplayState
-    | ReplayCommands
-    | ReplayDone
-    | ReplayRefused
-    | ReplayEnd
-)
+_Merging = MergeRequest | MergeAccepted | MergeRefused
+_Replaying = ReplayQuery | ReplayState | ReplayCommands | ReplayDone | ReplayRefused | ReplayEnd
+MergeMessage = _Merging | _Replaying
 
-_decoder: BoundedDecoder[MergeMessage] = BoundedDecoder(
+encode_merge: Callable[[MergeMessage], bytes] = encode
+decode_merge: Final = BoundedDecoder[MergeMessage](
     MergeMessage, "a message of a merge", MERGE_BYTES_MAX
-)
-
-
-def encode_merge(message: MergeMessage) -> bytes:
-    """Return a message as bytes."""
-    return encode(message)
-
-
-def decode_merge(data: bytes | memoryview) -> MergeMessage:
-    """Return the message in `data`. Raises `DecodeError` when there is none."""
-    return _decoder.decode(data)
+).decode

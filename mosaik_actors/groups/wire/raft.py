@@ -1,27 +1,13 @@
 """What replicas of a group say to each other.
 
-MessagePack arrays with a tag. The link says who sent a message, so no message
-does. Every message carries the sender's term, and a higher one makes the
-receiver a follower in it (Raft thesis 3.3); a pre-vote carries the term its
-sender would stand in (9.6) and makes nobody anything.
-
-    * `Append`, `Appended`, `AppendRejected`: replication (3.5), also the probe
-      for where two logs agree. A rejection carries a hint (end of 3.5).
-    * `Heartbeat`, `HeartbeatReply`: the leader is there, a read round (6.4),
-      and how far is committed. Round 0 wants no reply.
-    * `VoteRequest`, `VoteReply`: elections and pre-votes (3.4, 9.6).
-    * `SnapshotOffer`: what the receiver needs is compacted away (chapter 5).
-      The snapshot itself does not travel here.
-    * `TimeoutNow`: stand for election at once (leadership transfer, 3.10).
-    * `ReadRequest`, `ReadReply`: a strong read of a peer that does not lead.
-
-Bytes come from a peer: `decode_message` builds nothing beyond the limits below
-and raises `RemoteError` for whatever is not a message of this protocol.
+The link says who sent a message, so no message does. Every message carries the sender's term,
+and a higher one makes the receiver a follower in it (Raft thesis 3.3); a pre-vote carries the
+term its sender would stand in (9.6) and makes nobody anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -41,21 +27,13 @@ _Entries = Annotated[tuple[Entry, ...], msgspec.Meta(max_length=APPEND_ENTRIES_M
 
 
 class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):
-    """Entries for the follower's log, all after a place where the logs agree.
+    """Entries for the follower's log, after a place where the logs agree (Raft thesis 3.5)."""
 
-    Attributes:
-        term: The leader's term.
-        prev_index: The place before the entries.
-        prev_term: The term there.
-        commit_index: How far the leader's log is committed.
-        entries: The entries, without a gap; none in a mere probe.
-    """
-
-    term: Term
-    prev_index: Index
-    prev_term: Term
-    commit_index: Index
-    entries: _Entries = ()
+    term: Term  # the leader's term
+    prev_index: Index  # the place before the entries
+    prev_term: Term  # the term there
+    commit_index: Index  # how far the leader's log is committed
+    entries: _Entries = ()  # the entries, without a gap; none in a mere probe
 
 
 class Appended(msgspec.Struct, frozen=True, array_like=True, tag="appended"):
@@ -66,162 +44,105 @@ class Appended(msgspec.Struct, frozen=True, array_like=True, tag="appended"):
 
 
 class AppendRejected(msgspec.Struct, frozen=True, array_like=True, tag="rejected"):
-    """The sender's log does not agree at `rejected_index`.
+    """The sender's log does not agree at `rejected_index`; with a hint (end of 3.5)."""
 
-    Attributes:
-        term: The sender's term; above the leader's when that is why.
-        rejected_index: The `prev_index` that was refused.
-        hint_index: The last place where the logs may agree.
-        hint_term: The term there in the sender's log.
-    """
-
-    term: Term
-    rejected_index: Index
-    hint_index: Index
-    hint_term: Term
+    term: Term  # the sender's term; above the leader's when that is why
+    rejected_index: Index  # the `prev_index` that was refused
+    hint_index: Index  # the last place where the logs may agree
+    hint_term: Term  # the term there in the sender's log
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="heartbeat"):
-    """The leader is there.
+    """The leader is there; also a read round (6.4)."""
 
-    Attributes:
-        term: The leader's term.
-        commit_index: How far the leader's log is committed.
-        round: The read round that a reply confirms; 0 wants no reply.
-        counted_index: Up to here the leader counts the log as saved by the receiver.
-        may_quiesce: Nothing is pending: the receiver may take the heartbeats of the leader's
-            node for those of the leader, until it gets the next message from it.
-    """
-
-    term: Term
-    commit_index: Index
-    round: Number
-    counted_index: Index = 0
+    term: Term  # the leader's term
+    commit_index: Index  # how far the leader's log is committed
+    round: Number  # the read round that a reply confirms; 0 wants no reply
+    counted_index: Index = 0  # up to here the leader counts the log as saved by the receiver
+    # Nothing is pending: until its next message, the heartbeats of the leader's node stand for it.
     may_quiesce: bool = False
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, array_like=True, tag="alive"):
-    """The sender follows the leader of this term.
-
-    Attributes:
-        term: The term.
-        round: The heartbeat's.
-        commit_index: How far the sender knows the log to be committed. One that
-            was restarted knows less than it was sent before.
-        is_quiesced: It does what `Heartbeat.may_quiesce` allows.
-    """
+    """The sender follows the leader of this term."""
 
     term: Term
-    round: Number
-    commit_index: Index
-    is_quiesced: bool = False
+    round: Number  # the heartbeat's
+    commit_index: Index  # as the sender knows: after a restart less than it was sent before
+    is_quiesced: bool = False  # it does what `Heartbeat.may_quiesce` allows
 
 
 class VoteRequest(msgspec.Struct, frozen=True, array_like=True, tag="vote?"):
-    """The sender stands for election, or asks whether it would be worth it.
+    """The sender stands for election (3.4), or asks whether it would be worth it (9.6)."""
 
-    Attributes:
-        term: The term to lead in.
-        last_index: The sender's last entry.
-        last_term: That entry's term.
-        is_pre_vote: Whether it only asks.
-        is_transfer: Whether the leader itself wants it to win.
-    """
-
-    term: Term
-    last_index: Index
-    last_term: Term
-    is_pre_vote: bool = False
-    is_transfer: bool = False
+    term: Term  # the term to lead in
+    last_index: Index  # the sender's last entry
+    last_term: Term  # that entry's term
+    is_pre_vote: bool = False  # whether it only asks
+    is_transfer: bool = False  # whether the leader itself wants it to win
 
 
 class VoteReply(msgspec.Struct, frozen=True, array_like=True, tag="vote"):
-    """The answer to a `VoteRequest`.
+    """The answer to a `VoteRequest`."""
 
-    Attributes:
-        term: The requested term when granted, else the sender's own.
-        is_granted: Whether the sender votes for the candidate.
-        is_pre_vote: Whether it answers a pre-vote.
-        commit_index: How far the sender knows the log to be committed.
-        commit_term: The term there. A candidate that has the same entry has
-            the same log up to it, and may learn so that a configuration is
-            committed: then it need not ask those that were replaced.
-    """
-
-    term: Term
-    is_granted: bool
-    is_pre_vote: bool = False
-    commit_index: Index = 0
+    term: Term  # the requested term when granted, else the sender's own
+    is_granted: bool  # whether the sender votes for the candidate
+    is_pre_vote: bool = False  # whether it answers a pre-vote
+    commit_index: Index = 0  # how far the sender knows the log to be committed
+    # The term there. A candidate that has the same entry has the same log up to it, and may learn
+    # so that a configuration is committed: then it need not ask those that were replaced.
     commit_term: Term = 0
 
 
 class SnapshotOffer(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
-    """The entries that the receiver needs next are only in a snapshot, at `metadata` or later."""
+    """What the receiver needs next is only in a snapshot, at `metadata` or later (chapter 5).
+
+    The snapshot itself does not travel here.
+    """
 
     term: Term
     metadata: SnapshotMetadata
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="timeout"):
-    """The leader asks the receiver to take over at once."""
+    """The leader asks the receiver to stand for election at once (leadership transfer, 3.10)."""
 
     term: Term
 
 
 class ReadRequest(msgspec.Struct, frozen=True, array_like=True, tag="read?"):
-    """The sender wants to read; `number` is its own for this read."""
+    """The sender, which does not lead, wants a strong read; `number` is its own for it."""
 
     term: Term
     number: Number
 
 
 class ReadReply(msgspec.Struct, frozen=True, array_like=True, tag="read"):
-    """The answer to a `ReadRequest`.
+    """The answer to a `ReadRequest`."""
 
-    Attributes:
-        term: The leader's term.
-        number: The reader's number.
-        index: The reader must have applied up to here; None if it is refused.
-    """
-
-    term: Term
-    number: Number
-    index: Index | None
+    term: Term  # the leader's term
+    number: Number  # the reader's number
+    index: Index | None  # the reader must have applied up to here; None if it is refused
 
 
-Message = (
-    Append
-    | Appended
-    | AppendRejected
-    | Heartbeat
-    | HeartbeatReply
-    | VoteRequest
-    | VoteReply
-    | SnapshotOffer
-    | TimeoutNow
-    | ReadRequest
-    | ReadReply
-)
+_Replication = Append | Appended | AppendRejected | Heartbeat | HeartbeatReply | SnapshotOffer
+_Election = VoteRequest | VoteReply | TimeoutNow
+Message = _Replication | _Election | ReadRequest | ReadReply
 
 FROM_LEADERS: Final = (Append, Heartbeat, SnapshotOffer)
 """What only the leader of its term sends."""
 
-_decoder: BoundedDecoder[Message] = BoundedDecoder(Message, "a message of Raft", MESSAGE_BYTES_MAX)
+_decoder = BoundedDecoder[Message](Message, "a message of Raft", MESSAGE_BYTES_MAX)
 
-
-def encode_message(message: Message) -> bytes:
-    """Return a message as bytes."""
-    return encode(message)
+encode_message: Callable[[Message], bytes] = encode
 
 
 def decode_message(data: bytes | memoryview) -> Message:
     """Return the message in `data`.
 
-    Raises:
-        RemoteError: It is none, or breaks a rule that holds for every message
-            whatever the receiver's state: a log with gaps or falling terms, an
-            entry of a term after the message's, no configuration where there
-            should be one.
+    Raises `DecodeError` where it is none, or breaks a rule that holds for every message whatever
+    the receiver's state: a log with gaps or falling terms, an entry of a term after the message's,
+    no configuration where there should be one.
     """
     message = _decoder.decode(data)
     if isinstance(message, Append):
@@ -242,10 +163,8 @@ def check_entries(
     for entry in entries:
         index += 1
         if entry.index != index or not term <= entry.term <= term_max or not entry.term:
-            raise DecodeError(
-                f"entry {entry.index} of term {entry.term}, expected {index} of {term} "
-                f"to {term_max}"
-            )
+            expected = f"expected {index} of {term} to {term_max}"
+            raise DecodeError(f"entry {entry.index} of term {entry.term}, {expected}")
         term = entry.term
         if len(entry.data) > ENTRY_BYTES_MAX:
             raise DecodeError(f"entry of {len(entry.data)} bytes, {ENTRY_BYTES_MAX} at most")
@@ -259,9 +178,8 @@ def check_metadata(metadata: SnapshotMetadata, term_max: int = INDEX_MAX) -> Non
     """Raise `DecodeError` unless `metadata` can be that of a snapshot."""
     _check_place(metadata.index, metadata.term)
     if not 0 < metadata.index <= INDEX_MAX or metadata.term > term_max:
-        raise DecodeError(
-            f"snapshot at {metadata.index} of term {metadata.term}, at most {term_max}"
-        )
+        text = f"snapshot at {metadata.index} of term {metadata.term}, at most {term_max}"
+        raise DecodeError(text)
     decode_voters(encode(metadata.configuration))
 
 

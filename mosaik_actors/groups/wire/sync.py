@@ -1,21 +1,19 @@
 """What the two sides of the built-in state syncs say to each other.
 
-MessagePack arrays with a tag. A task asks (`FetchEntries`, `WantSnapshot`,
-`FetchParts`), a provider answers each request with one message that carries
-the request's number. An answer holds about `ANSWER_BYTES` at most, unless its
-one entry or part is larger than that: so a bond is never blocked for long, and
-an answer may hold less than was asked for.
+A task asks (`FetchEntries`, `WantSnapshot`, `FetchParts`), a provider answers each request with one
+message that carries the request's number. An answer holds about `ANSWER_BYTES` at most, unless its
+one entry or part is larger than that: so a bond is never blocked for long, and an answer may hold
+less than was asked for.
 
-Digests cover the metadata and, with its length, each part: what was put together
-from several peers is what one peer would have sent, or it is seen.
+Digests cover the metadata and, with its length, each part: what was put together from several peers
+is what one peer would have sent, or it is seen.
 
-Bytes come from a peer: the decoders build nothing beyond the limits below and
-raise `DecodeError` for whatever is not a message of this protocol. Whether
-entries fit what was asked for, the task checks.
+Whether entries fit what was asked for, the task checks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import msgspec
@@ -25,7 +23,7 @@ from ...errors import DecodeError
 from ...wire_encoding import BoundedDecoder, encode
 from .raft import MESSAGE_BYTES_MAX, check_metadata
 from .records import PART_BYTES_MAX, PARTS_COUNT_MAX, Entry, SnapshotMetadata
-from .types import Index, Number, Place, RequestId
+from .types import Index, Number, Place, RequestId, exactly
 
 ANSWER_BYTES: Final = 512 * 1024
 ANSWER_ENTRIES_MAX: Final = 32_768
@@ -36,66 +34,41 @@ SNAPSHOT_BYTES_MAX: Final = 1 << 30
 
 _PartNumber = Annotated[int, msgspec.Meta(ge=0, le=PARTS_COUNT_MAX)]
 _Part = Annotated[bytes, msgspec.Meta(max_length=PART_BYTES_MAX)]
-_Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+_Digest = Annotated[bytes, exactly(DIGEST_BYTES)]
 
 
 class FetchEntries(msgspec.Struct, frozen=True, array_like=True, tag="entries?"):
-    """Send committed entries.
+    """Send committed entries."""
 
-    Attributes:
-        number: The asker's number for this request.
-        first_index: The first one wanted.
-        entry_count: How many at most.
-    """
-
-    number: Number
-    first_index: Place
-    entry_count: Annotated[int, msgspec.Meta(ge=1, le=ANSWER_ENTRIES_MAX)]
+    number: Number  # the asker's number for this request
+    first_index: Place  # the first one wanted
+    entry_count: Annotated[int, msgspec.Meta(ge=1, le=ANSWER_ENTRIES_MAX)]  # how many at most
 
 
 class WantSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot?"):
-    """Have all members take a snapshot, or name one that they have.
+    """Have all members take a snapshot, or name one that they have."""
 
-    Attributes:
-        number: The asker's number for this request.
-        next_index: The first entry the asker lacks; an earlier snapshot is of no use.
-    """
-
-    number: Number
-    next_index: Place
+    number: Number  # the asker's number for this request
+    next_index: Place  # the first entry the asker lacks; an earlier snapshot is of no use
 
 
 class FetchParts(msgspec.Struct, frozen=True, array_like=True, tag="parts?"):
-    """Send parts of a snapshot.
+    """Send parts of a snapshot."""
 
-    Attributes:
-        number: The asker's number for this request.
-        request_id: Which snapshot.
-        first_part: The first one wanted, counted from 0; may lie behind the end.
-        part_count: How many at most.
-    """
-
-    number: Number
-    request_id: RequestId
-    first_part: _PartNumber
-    part_count: Annotated[int, msgspec.Meta(ge=1, le=ANSWER_PARTS_MAX)]
+    number: Number  # the asker's number for this request
+    request_id: RequestId  # which snapshot
+    first_part: _PartNumber  # the first one wanted, counted from 0; may lie behind the end
+    part_count: Annotated[int, msgspec.Meta(ge=1, le=ANSWER_PARTS_MAX)]  # how many at most
 
 
 class EntryRange(msgspec.Struct, frozen=True, array_like=True, tag="entries"):
-    """The answer to `FetchEntries`.
+    """The answer to `FetchEntries`."""
 
-    Attributes:
-        number: The request's.
-        first_index: The first entry the sender still has.
-        commit_index: The last that it knows to be committed.
-        prev_term: The term at the place before the entries.
-        entries: Those wanted, or the first of them; none if it has none of them.
-    """
-
-    number: Number
-    first_index: Index
-    commit_index: Index
-    prev_term: Index
+    number: Number  # the request's
+    first_index: Index  # the first entry the sender still has
+    commit_index: Index  # the last that it knows to be committed
+    prev_term: Index  # the term at the place before the entries
+    # Those wanted, or the first of them; none if it has none of them.
     entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=ANSWER_ENTRIES_MAX)]
 
 
@@ -108,30 +81,19 @@ class SnapshotNamed(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"
 
 
 class SnapshotSummary(msgspec.Struct, frozen=True, array_like=True):
-    """What a provider knows of a snapshot once it has made all of it.
+    """What a provider knows of a snapshot once it has made all of it."""
 
-    Attributes:
-        part_count: How many parts it has.
-        digest: `PartsDigest` of its metadata and all parts.
-    """
-
-    part_count: _PartNumber
-    digest: _Digest
+    part_count: _PartNumber  # how many parts it has
+    digest: _Digest  # `PartsDigest` of its metadata and all parts
 
 
 class PartRange(msgspec.Struct, frozen=True, array_like=True, tag="parts"):
-    """The answer to `FetchParts`.
+    """The answer to `FetchParts`."""
 
-    Attributes:
-        number: The request's.
-        parts: Those wanted, or the first of them; none when they are not made
-            yet, or lie behind the end.
-        whole: What the whole is; None while the sender still makes it.
-    """
-
-    number: Number
+    number: Number  # the request's
+    # Those wanted, or the first of them; none when they are not made yet, or lie behind the end.
     parts: Annotated[tuple[_Part, ...], msgspec.Meta(max_length=ANSWER_PARTS_MAX)]
-    whole: SnapshotSummary | None = None
+    whole: SnapshotSummary | None = None  # what the whole is; None while the sender still makes it
 
 
 class NotHere(msgspec.Struct, frozen=True, array_like=True, tag="not here"):
@@ -144,30 +106,16 @@ class NotHere(msgspec.Struct, frozen=True, array_like=True, tag="not here"):
 Request = FetchEntries | WantSnapshot | FetchParts
 Answer = EntryRange | SnapshotNamed | PartRange | NotHere
 
-_request_decoder: BoundedDecoder[Request] = BoundedDecoder(
+_answer_decoder = BoundedDecoder[Answer](Answer, "an answer of a sync", MESSAGE_BYTES_MAX)
+
+encode_message: Callable[[Request | Answer], bytes] = encode
+decode_request: Final = BoundedDecoder[Request](
     Request, "a request of a sync", REQUEST_BYTES_MAX
-)
-_answer_decoder: BoundedDecoder[Answer] = BoundedDecoder(
-    Answer, "an answer of a sync", MESSAGE_BYTES_MAX
-)
-
-
-def encode_message(message: Request | Answer) -> bytes:
-    """Return a message as bytes."""
-    return encode(message)
-
-
-def decode_request(data: bytes) -> Request:
-    """Return the request in `data`. Raises `DecodeError` when it is none."""
-    return _request_decoder.decode(data)
+).decode
 
 
 def decode_answer(data: bytes) -> Answer:
-    """Return the answer in `data`.
-
-    Raises:
-        DecodeError: It is none, or holds more than an answer may.
-    """
+    """Return the answer in `data`. Raises `DecodeError`, also when it holds more than one may."""
     answer = _answer_decoder.decode(data)
     if isinstance(answer, SnapshotNamed):
         check_metadata(answer.metadata)
@@ -181,11 +129,7 @@ def decode_answer(data: bytes) -> Answer:
 
 
 class PartsDigest:
-    """The digest of a snapshot, built part by part.
-
-    Args:
-        metadata: Where the snapshot stands.
-    """
+    """The digest of a snapshot, built part by part."""
 
     __slots__ = ("_hasher",)
 

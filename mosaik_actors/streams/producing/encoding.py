@@ -202,8 +202,11 @@ class ItemEncoder:
         if entries:
             first = entries[0]
             if len(entries) == 1 and type(first) is bytes:  # of a stream with few items, as mostly
-                return [Batch(1, first, self.one_head)]
+                return [Batch(1, (self.one_head, first))]
             if isinstance(first, EncodedBatch):
+                return self._cut(entries, frame_items_max, frame_bytes_max)
+            if len(first) * min(len(entries), frame_items_max) > 2 * frame_bytes_max:
+                # As it seems, more than a frame: what is joined would be cut again.
                 return self._cut(entries, frame_items_max, frame_bytes_max)
         for start in range(0, len(entries), frame_items_max):
             some = entries[start : start + frame_items_max]
@@ -214,7 +217,7 @@ class ItemEncoder:
                 rest = entries[start:]
                 return batches + self._cut(rest, frame_items_max, frame_bytes_max)
             if len(data) <= frame_bytes_max:
-                batches.append(Batch(len(some), data))
+                batches.append(Batch(len(some), (data,)))
             else:
                 batches += self._cut(some, frame_items_max, frame_bytes_max)
         return batches
@@ -226,7 +229,7 @@ class ItemEncoder:
         for entry in entries:
             if isinstance(entry, WholeBatch):
                 filling.finish_batch()
-                filling.batches.append(Batch(1, entry.data))
+                filling.batches.append(Batch(1, (entry.data,)))
             elif isinstance(entry, EncodedBatch):
                 filling.add_batch(entry)
             else:
@@ -341,7 +344,7 @@ class _Filling:
         """Begin the next batch."""
         if self._data:
             head = self._form + array_header(self._item_count)
-            self.batches.append(Batch(self._item_count, b"".join((head, *self._data))))
+            self.batches.append(Batch(self._item_count, (head, *self._data)))
         self._data = []
         self._item_count = 0
         self._byte_count = OVERHEAD_BYTES

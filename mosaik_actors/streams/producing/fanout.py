@@ -58,19 +58,15 @@ FRAME_BYTES_MIN = SHARE_BYTES_MIN // 2  # not cut below this, however small a wi
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Some items, encoded: what a frame carries.
-
-    In two pieces, so that a large item is copied once, to its frame: `head`, then `body`.
-    """
+    """Some items, encoded: what a frame carries. In pieces, which are copied once, to the frame."""
 
     item_count: int
-    body: bytes
-    head: bytes = b""
+    pieces: Sequence[bytes]
 
     @property
     def data(self) -> bytes:
-        """Both pieces, as one."""
-        return self.head + self.body
+        """All pieces as one."""
+        return b"".join(self.pieces)
 
 
 class FramesReady(msgspec.Struct, frozen=True):
@@ -250,7 +246,7 @@ class FanOut:
             return  # its last subscriber left meanwhile
         frames: list[tuple[int, bytes]] = []
         for batch in batches:
-            frame = data_frame(home.next_sequence, batch.item_count, batch.head, batch.body)
+            frame = data_frame(home.next_sequence, batch.item_count, *batch.pieces)
             home.next_sequence += batch.item_count
             frames.append((batch.item_count, frame))
         for subscription in home.subscriptions.values():
@@ -266,7 +262,7 @@ class FanOut:
 
         None, and nothing has happened, where it is not as simple as that: then `publish`.
         """
-        if len(self.subscriptions) != 1 or self._has_rates:
+        if len(self.subscriptions) != 1 or self._has_rates or self._events:
             return None
         (subscription,) = self.subscriptions.values()
         home = self._filter_groups[None]

@@ -32,7 +32,7 @@ from ..engine_face import QuicEngine
 from ..paths.driver import DirectPaths
 from ..quic.connection import QuicConnection
 from ..quic.path_mtu import answer_probe
-from ..sockets import DatagramPort
+from ..sockets import DatagramPort, GatheringPort
 from .dialer import NOT_NEEDED
 from .handshake_budget import HandshakeBudget
 from .lost import decode_hint, encode_hint
@@ -204,22 +204,28 @@ class Demultiplexer:
         touched: dict[QuicConnection, None] = {}
         counters = self._counters
         count = 0
+        gathering = port if count_max > 1 and isinstance(port, GatheringPort) else None
         while count < count_max:
             try:
-                datagram = port.read()
+                batch = None if gathering is None else gathering.read_batch()
+                datagram = port.read() if gathering is None else None
             except OSError as exc:
                 text, about = "reading a UDP socket failed: %s", exc.errno
                 self._log.warning(logger, None, text, exc, now=now, about=about)
                 break
-            if datagram is None:
+            if datagram is not None:
+                data, remote = datagram
+                count += 1
+                counters.datagrams_received += 1
+                counters.bytes_received += len(data)
+                connection = self._receive(data, remote, port, now)
+                if connection is not None:
+                    touched[connection] = None
+            elif batch is not None:
+                count += len(batch[0])
+                self._receive_batch(*batch, port, now, touched)
+            else:
                 break
-            data, remote = datagram
-            count += 1
-            counters.datagrams_received += 1
-            counters.bytes_received += len(data)
-            connection = self._receive(data, remote, port, now)
-            if connection is not None:
-                touched[connection] = None
         for connection in touched:
             process(connection)
         for connection in touched:  # after all: who waited for any of this goes before the flush
@@ -227,6 +233,31 @@ class Demultiplexer:
                 self._outbound.mark_dirty(connection)
         self._after_read()
         return count
+
+    def _receive_batch(
+        self,
+        datagrams: list[bytes],
+        remote: SocketAddr,
+        port: DatagramPort,
+        now: float,
+        touched: dict[QuicConnection, None],
+    ) -> None:
+        """Feed datagrams to their connections: at once where they are all for the same one."""
+        self._counters.datagrams_received += len(datagrams)
+        self._counters.bytes_received += sum(map(len, datagrams))
+        cid = datagrams[0][1:9]
+        connection = self._by_cid.get(cid)
+        if (
+            connection is not None
+            and connection.family == port.family
+            and all(data[1:9] == cid and data[0] & 0xC0 == 0x40 for data in datagrams)
+        ):
+            connection.receive_datagrams(datagrams, remote, now=now)
+            touched[connection] = None
+            return
+        for data in datagrams:
+            if (found := self._receive(data, remote, port, now)) is not None:
+                touched[found] = None
 
     def _receive(
         self, data: bytes, remote: SocketAddr, port: DatagramPort, now: float

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ConfigError
 from ...ids import SecretKey
-from ..address import SocketAddr, is_loopback, is_relayed
+from ..address import SocketAddr, is_loopback
 from ..config import TransportConfig
 from ..sockets import UdpPort
 from .path_mtu import BASE
@@ -39,13 +39,12 @@ def choose_engine(config: TransportConfig) -> Callable[[SocketAddr], bool]:
             "with its extra, as in 'mosaik-actors[quic-native]'"
         )
     if config.quic_engine == "qh3":
-        return lambda remote: not is_relayed(remote[0])  # it knows no such hosts
+        return lambda _remote: True
     if config.quic_engine == "aioquic" or not is_there:
         return lambda _remote: False
     has_large_datagrams = config.datagram_bytes_loopback > BASE
-    return lambda remote: (
-        not is_relayed(remote[0]) and not (has_large_datagrams and is_loopback(remote[0]))
-    )
+    # What goes through a relay may go directly in a moment, over a network.
+    return lambda remote: not (has_large_datagrams and is_loopback(remote[0]))
 
 
 def factory_on_demand(

@@ -53,6 +53,12 @@ class QuicConnection(Connection):
         self.unheard_max = None
         self.quic.receive_datagram(data, remote, now=now)
 
+    def receive_datagrams(self, datagrams: list[bytes], remote: SocketAddr, *, now: float) -> None:
+        """As `receive_datagram`, with several at once."""
+        self.last_heard_at = now
+        self.unheard_max = None
+        self.quic.receive_datagrams(datagrams, remote, now=now)
+
     def _transmit(self, *, now: float) -> bool:
         datagrams = self.quic.datagrams_to_send(now=now)
         if self.unheard_max is not None:

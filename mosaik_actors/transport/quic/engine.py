@@ -342,6 +342,11 @@ class Engine:
         """Take in a datagram that `read_head` routed here."""
         self._quic.receive_datagram(data, remote, now)
 
+    def receive_datagrams(self, datagrams: list[bytes], remote: SocketAddr, *, now: float) -> None:
+        """Take in several at once, in order."""
+        for data in datagrams:
+            self._quic.receive_datagram(data, remote, now)
+
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
         """Return the datagrams that may leave now, each with where it goes."""
         if not self._has_written:

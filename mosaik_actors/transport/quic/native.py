@@ -10,6 +10,7 @@ Two things are different from `engine`:
     * Datagrams have 1,200 bytes, and where this side dialled up to 1,472 once the core has
       found that the path carries them. So where the path is this machine, with datagrams of 16
       KiB, the other engine is the faster one.
+      Through a relay they have 1,200: a path past it carries these whatever it is.
     * The window of the connection is fixed. It moves with what was delivered, so a peer can
       have all of it waiting for the rest, as with the other engine at most; and a peer
       that has proven nothing is cut off when it sends more than `UNPROVEN_DATAGRAM_BYTES_MAX`
@@ -39,7 +40,7 @@ from aioquic.quic.packet import (
 from qh3._hazmat import QuicConnectionCore
 
 from ...errors import RemoteError
-from ..address import SocketAddr
+from ..address import SocketAddr, is_relayed
 from ..close import CloseCode, CloseReason
 from ..engine_events import (
     CidIssued,
@@ -104,6 +105,8 @@ class NativeEngine:
         self._configuration = configuration
         self._is_client = is_client
         self._remote = remote
+        self._is_relayed = is_relayed(remote[0])
+        self._core_host = remote[0].partition("%")[0] if self._is_relayed else remote[0]
         self._original_cid = original_cid
         self._retry_source_cid = retry_source_cid
         self._has_retried = False
@@ -130,13 +133,13 @@ class NativeEngine:
             is_client,
             int(configuration.supported_versions[0]),
             ("::" if ":" in self._remote[0] else "0.0.0.0", 0),
-            self._remote,
+            (self._core_host, self._remote[1]),
             self.host_cid,
             first_cid,
             is_client or self._retry_source_cid is not None,
             CID_LIMIT,
             DATAGRAM_BYTES,
-            is_client,
+            is_client and not self._is_relayed,
             configuration.idle_timeout,
             ACK_DELAY_EXPONENT,
             None,
@@ -243,6 +246,7 @@ class NativeEngine:
             self._received_bytes += len(data)
             if self._received_bytes > UNPROVEN_DATAGRAM_BYTES_MAX:
                 self.close(CloseReason(CloseCode.PROTOCOL_VIOLATION, "too much before the proof"))
+        remote = self._as_core_addr(remote)
         if self._handshake.is_done:
             self._core.receive_datagram(data, remote, now)
             self._drain(now)
@@ -270,6 +274,21 @@ class NativeEngine:
             self._drain(now)
             at = max(end, at + 1)
 
+    def receive_datagrams(self, datagrams: list[bytes], remote: SocketAddr, *, now: float) -> None:
+        """Take in several at once, in order."""
+        if self._is_over:
+            return
+        if not (self._handshake.is_done and self._is_proven):
+            for data in datagrams:
+                self.receive_datagram(data, remote, now=now)
+            return
+        self._core.receive_many_datagrams(datagrams, self._as_core_addr(remote), now)
+        self._drain(now)
+
+    def _as_core_addr(self, remote: SocketAddr) -> SocketAddr:
+        """Return an address as the core takes it: behind a relay the peer's id is no part of it."""
+        return (self._core_host, remote[1]) if self._is_relayed else remote
+
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
         """Return the datagrams that may leave now, each with where it goes."""
         found = []
@@ -277,7 +296,8 @@ class NativeEngine:
         # leave when more has come (RFC 9000 section 8.1).
         with suppress(RuntimeError):
             while (transmit := self._core.poll_transmit(now)) is not None:
-                self._remote = transmit[1][0], transmit[1][1]  # of IPv6 it has four parts
+                host, port = transmit[1][:2]  # of IPv6 it has four parts
+                self._remote = (self._remote[0] if self._is_relayed else host), port
                 found.append((transmit[0], self._remote))
         self._drain(now)
         return found

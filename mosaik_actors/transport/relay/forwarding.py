@@ -19,7 +19,7 @@ from ...errors import DecodeError
 from ..close import CloseCode, CloseReason
 from ..dial_budget import LeakyBucket
 from .config import RelayLimits
-from .frames import PEER_BYTES, RELAY_ITSELF, RELAY_TICKETS, check_frame
+from .frames import HEAD_BYTES, PEER_BYTES, RELAY_ITSELF, RELAY_TICKETS, read_sizes
 
 TICKETS_BURST: Final = 16
 TICKETS_PER_S: Final = 1.0
@@ -113,29 +113,38 @@ class Forwarding:
         used_bytes = used_count = absent_count = rate_count = 0
         found: dict[bytes, list[bytes]] = {}
         for frame in frames:
-            try:
-                check_frame(frame)
-            except DecodeError:
-                self.counters.violations += 1
-                raise
             target = frame[:PEER_BYTES]
             if target == RELAY_TICKETS:
                 if self._may_show_tickets(sender, now):
                     found[target] = [frame[PEER_BYTES:]]  # the last ones count
                 continue
-            size = len(frame) - PEER_BYTES
-            if used_count >= room_count or used_bytes + size > room_bytes:
-                rate_count += 1
-                continue
+            if target == RELAY_ITSELF:
+                size, count = len(frame), 1
+            else:
+                try:
+                    size, count = read_sizes(frame)
+                except DecodeError:
+                    self.counters.violations += 1
+                    raise
+            total = len(frame) - HEAD_BYTES
+            if used_count + count > room_count or used_bytes + total > room_bytes:
+                # As many as there is room for: else a full bucket would lose them by the dozen.
+                room = min(room_count - used_count, (room_bytes - used_bytes) // size)
+                kept = max(0, min(count - 1, int(room)))
+                rate_count += count - kept
+                if not kept:
+                    continue
+                count, total = kept, kept * size
+                frame = frame[: HEAD_BYTES + total]
             # What is for nobody counts as well: it costs as much.
-            used_count += 1
-            used_bytes += size
+            used_count += count
+            used_bytes += total
             if target in self._senders and target != peer:
                 found.setdefault(target, []).append(peer + frame[PEER_BYTES:])
             elif target == RELAY_ITSELF:
                 found.setdefault(target, []).append(frame[PEER_BYTES:])
             else:
-                absent_count += 1
+                absent_count += count
         sender.bytes.add(used_bytes)
         sender.datagrams.add(used_count)
         self.counters.dropped_rate += rate_count
@@ -151,9 +160,10 @@ class Forwarding:
 
     def note_sent(self, frames: list[bytes], unsent_bytes: int) -> bool:
         """Return whether frames may go to a peer to which so many bytes are under way; count."""
+        count = sum(read_sizes(frame)[1] for frame in frames)
         if unsent_bytes > self._limits.queue_bytes_max:
-            self.counters.dropped_full += len(frames)
+            self.counters.dropped_full += count
             return False
-        self.counters.datagrams_forwarded += len(frames)
-        self.counters.bytes_forwarded += sum(map(len, frames)) - PEER_BYTES * len(frames)
+        self.counters.datagrams_forwarded += count
+        self.counters.bytes_forwarded += sum(map(len, frames)) - HEAD_BYTES * len(frames)
         return True

@@ -17,13 +17,14 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Final
 
+from ...errors import DecodeError
 from ...ids import PeerId
 from ..address import RELAYED_FAMILY, PeerAddr, SocketAddr
 from ..interface import Link
 from ..paths.driver import DirectPaths
 from ..sockets import BatchingPort, DatagramPort
 from .config import RelayConfig
-from .frames import DATAGRAM_BYTES_MAX, PEER_BYTES, RELAY_ITSELF
+from .frames import HEAD_BYTES, PEER_BYTES, RELAY_ITSELF, encode_frames, read_sizes, split_datagrams
 from .paths import relayed_addr, relayed_peer
 
 INBOX_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -52,7 +53,7 @@ class RelayPort:
         self._config = config
         self._links: dict[int, Link] = {}
         self._direct: DirectPaths | None = None
-        self._inbox: deque[tuple[bytes, SocketAddr]] = deque()
+        self._inbox: deque[tuple[list[bytes], SocketAddr]] = deque()  # frame by frame
         self._inbox_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
@@ -106,15 +107,24 @@ class RelayPort:
         """Take in what a relay sent. Whoever sends what is no datagram is ignored."""
         ways = {} if self._direct is None else self._direct.ways
         for frame in frames:
-            size = len(frame) - PEER_BYTES
-            if not 0 < size <= DATAGRAM_BYTES_MAX or self._inbox_bytes + size > INBOX_BYTES_MAX:
+            try:
+                size, count = read_sizes(frame)
+            except DecodeError:
                 self.dropped_count += 1
                 continue
+            if self._inbox_bytes + len(frame) > INBOX_BYTES_MAX:
+                self.dropped_count += count
+                continue
             source = relayed_addr(frame[:PEER_BYTES], number)
-            self._inbox.append((frame[PEER_BYTES:], source))
-            self._inbox_bytes += size
+            datagrams = list(split_datagrams(frame, size))
+            self._inbox.append((datagrams, source))
+            self._inbox_bytes += len(frame)
             way = ways.get(source[0])
-            if way is not None and not way.selector.is_doubted and not frame[PEER_BYTES] & 0x80:
+            if (
+                way is not None
+                and not way.selector.is_doubted
+                and any(not datagram[0] & 0x80 for datagram in datagrams)
+            ):
                 way.selector.is_doubted = True
                 way.on_doubted()
         self._wake()
@@ -128,9 +138,20 @@ class RelayPort:
         """Return the next datagram and where it came from, None when there is none."""
         if not self._inbox:
             return None
-        data, source = self._inbox.popleft()
-        self._inbox_bytes -= len(data)
-        return data, source
+        datagrams, source = self._inbox[0]
+        if len(datagrams) == 1:
+            self.read_batch()
+        else:
+            self._inbox_bytes -= len(datagrams[0])
+        return datagrams.pop(0), source
+
+    def read_batch(self) -> tuple[list[bytes], SocketAddr] | None:
+        """Return some datagrams that came from one place together, None when there are none."""
+        if not self._inbox:
+            return None
+        datagrams, source = self._inbox.popleft()
+        self._inbox_bytes -= HEAD_BYTES + sum(map(len, datagrams))
+        return datagrams, source
 
     def send(self, data: bytes, remote: SocketAddr) -> None:
         """Send a datagram, or raise OSError when there is no relay, or it is slow."""
@@ -184,9 +205,7 @@ class RelayPort:
         link = self._links.get(remote[1])
         if link is None or link.unsent_bytes > self._config.queue_bytes_max:
             raise OSError(errno.ENOBUFS, "the relay takes nothing now")
-        peer = bytes(relayed_peer(remote[0]))
-        for data in datagrams:
-            link.write(peer + data)
+        link.write_many(encode_frames(bytes(relayed_peer(remote[0])), datagrams))
 
     def close(self) -> None:
         """Stop; nothing is sent or received from now on."""

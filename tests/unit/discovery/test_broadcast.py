@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given, settings
@@ -111,6 +112,26 @@ def test_news_from_several_in_one_burst_goes_back_to_none_of_them() -> None:
     core.handle_timer(now=0.05)
     expected = {peer(A): [burst[1]], peer(B): [burst[0]], peer(C): burst}
     assert pushed(core) == expected
+
+
+def test_while_there_is_news_all_the_time_it_goes_out_in_fewer_and_larger_frames() -> None:
+    core = make_with_shaper(A, B)
+    pushed_at = []
+    for turn in range(200):
+        now = round(10 + turn / 100, 3)
+        core.handle_timer(now=now)
+        hear(core, A, signed(f"news {turn}"), now=now)
+        if peer(B) in pushed(core):
+            pushed_at.append(now)
+    waits = [round(later - sooner, 2) for sooner, later in pairwise(pushed_at)]
+    assert waits[:3] == [0.05, 0.1, 0.2]
+    assert set(waits[3:]) == {0.2}
+    # After a pause it is as before: at once, and then after one gap.
+    hear(core, A, signed("late"), now=20.0)
+    assert peer(B) in pushed(core)
+    hear(core, A, signed("later"), now=20.01)
+    core.handle_timer(now=20.05)
+    assert peer(B) in pushed(core)
 
 
 def test_no_news_or_no_neighbours_send_nothing() -> None:

@@ -138,3 +138,19 @@ def test_each_peer_has_one_place_and_the_largest_bringer_pays(
         counted = sum(count for _, count in room.counts()) + len(room._met_stored)
         assert counted == len(stored)
         assert room._met_stored.keys() <= room._met.keys()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("xyz"), st.booleans())))
+def test_who_is_asked_for_the_first_time_knows_the_order_as_who_kept_it(
+    steps: list[tuple[str, str, bool]],
+) -> None:
+    early, late = Capacity(10), Capacity(10)
+    early.choose(peer("n"), peer("x"), ())  # it has kept the order from the start
+    for name, source, is_forgotten in steps:
+        for room in (early, late):
+            if is_forgotten:
+                room.receive_forgotten(peer(name))
+            else:
+                room.receive_heard(peer(name), peer(source), 1024)
+    assert early.choose(peer("n"), peer("x"), ()) == late.choose(peer("n"), peer("x"), ())
+    assert dict(early.counts()) == dict(late.counts())

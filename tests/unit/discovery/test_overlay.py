@@ -23,7 +23,7 @@ from mosaik_actors.ids import PeerId
 from mosaik_actors.transport.address import PeerAddr
 from mosaik_actors.transport.close import CloseCode
 
-from .helpers import addr, entry, peer, signed
+from .helpers import NOW, addr, entry, peer, signed
 
 NAMES = [f"n{n}" for n in range(20)]
 ME = peer("n0")
@@ -33,8 +33,8 @@ def make(**settings: float) -> Overlay:
     return Overlay(ME, DiscoveryConfig(**settings), Random(1), now=0.0)  # type: ignore[arg-type]
 
 
-def known(*names: str) -> dict[PeerId, PeerInfo]:
-    return {peer(name): PeerInfo(entry(name)) for name in names}
+def known(*names: str, update: float = NOW) -> dict[PeerId, PeerInfo]:
+    return {peer(name): PeerInfo(entry(name, update=update)) for name in names}
 
 
 def drain(core: Overlay) -> list[OverlayEvent]:
@@ -385,9 +385,9 @@ def shuffle_of(core: Overlay) -> SendFrame:
 
 def test_a_shuffle_holds_the_origin_and_samples_of_both_views() -> None:
     core = make()
-    core.receive_known(known(*NAMES), now=0.0)
-    core.receive_own_addr(addr("n0"))
+    core.receive_own(signed("n0"), now=0.0)
     fill(core, NAMES[1:7])
+    core.receive_known(known(*NAMES), now=0.0)
     remember(core, *NAMES[8:16])
     event = shuffle_of(core)
     assert isinstance(event.frame, Shuffle)
@@ -438,8 +438,8 @@ def test_a_shuffle_that_claims_another_way_is_dropped() -> None:
 def test_what_was_sent_in_a_shuffle_makes_room_for_what_comes_back() -> None:
     """Section 4.4: replace first those that were sent to the other side."""
     core = make(passive_max=8)
-    core.receive_known(known(*NAMES), now=0.0)
     fill(core, NAMES[1:5])
+    core.receive_known(known(*NAMES), now=0.0)
     remember(core, *NAMES[8:16])
     event = shuffle_of(core)
     assert isinstance(event.frame, Shuffle)
@@ -456,15 +456,16 @@ def test_what_was_sent_in_a_shuffle_makes_room_for_what_comes_back() -> None:
 def test_one_of_those_who_fell_silent_is_dialled_now_and_then() -> None:
     core = make()
     fill(core, NAMES[1:7])
-    core.receive_known(known(*NAMES), now=0.0)
-    core.receive_signs_of_life([signed(name) for name in NAMES[1:15]], now=0.0)
+    core.receive_own(signed("n0"), now=0.0)
+    core.receive_known(known(*NAMES[1:15]), now=0.0)
     due: float | None = 0.0
     while not (dials := [e for e in drain(core) if isinstance(e, DialNeighbour)]):
         due = core.get_timer()
         assert due is not None
         core.handle_timer(now=due)
         if due < 60:
-            core.receive_signs_of_life([signed(name) for name in NAMES[1:10]], now=due)
+            heard = known(*NAMES[1:10], update=NOW + due)
+            core.receive_known(heard | known(*NAMES[10:15]), now=due)
     assert due is not None
     assert 82 < due < 160
     (dial,) = dials
@@ -484,7 +485,7 @@ def test_the_departed_leave_the_passive_view() -> None:
     core = make()
     fill(core, NAMES[1:6])
     remember(core, "n9")
-    core.receive_signs_of_life([signed("n9", departed=True)], now=0.0)
+    core.receive_departed([signed("n9", departed=True)])
     assert core.passive == ()
 
 
@@ -627,7 +628,7 @@ def test_the_invariants_hold_in_any_history(
             case "reply":
                 core.receive_frame(peer_id, ShuffleReply(contacts, (ME,)), now=now)
             case "life":
-                core.receive_signs_of_life([signed(name, departed=flag)], now=now)
+                core.receive_departed([signed(name, departed=flag)])
             case "time":
                 now = max(now, core.get_timer() or now)
                 core.handle_timer(now=now)

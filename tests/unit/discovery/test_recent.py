@@ -46,3 +46,15 @@ def test_the_weight_is_bounded(steps: list[tuple[int, int, bool]]) -> None:
         else:
             assert recent.get(key, weights.get(key, 1)) in (None, weights.get(key))
         assert sum(weights[one] for one in weights if one in recent) <= 50
+
+
+def test_what_is_taken_is_forgotten_in_both_generations() -> None:
+    recent: Recent[int, str] = Recent(2)
+    for number in range(3):
+        recent.put(number, str(number))
+    recent.put(0, "again")
+    assert recent.take(0) == "again"
+    assert recent.take(0) is None
+    assert 0 not in recent
+    assert recent.take(1) == "1"
+    assert recent.get(2) == "2"

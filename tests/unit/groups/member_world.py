@@ -20,8 +20,8 @@ from mosaik_actors.groups.machine.machine import StateMachine
 from mosaik_actors.groups.member.context import MemberSpec
 from mosaik_actors.groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from mosaik_actors.groups.member.member import GroupMember
+from mosaik_actors.groups.mesh.bond import AcceptLink, CloseLink, DialWanted
 from mosaik_actors.groups.mesh.key import GroupKey
-from mosaik_actors.groups.mesh.mesh import AcceptLink, CloseLink, DialWanted
 from mosaik_actors.groups.storage.interface import LogOwner, SaveBatch, Stored
 from mosaik_actors.groups.sync.settings import LogReplaySync, SnapshotSync
 from mosaik_actors.groups.wire.types import CLIENT_BYTES
@@ -369,10 +369,10 @@ class World:
         node = self.nodes[number]
         self._number += 1
         token = token or f"call {self._number}"
-        payloads = node.member.host.encode_commands(commands)
+        payloads = node.member.host.codec.encode(commands)
         size_bytes = sum(map(len, payloads))
         call = Submission(payloads, len(commands), size_bytes, token, timeout_s, waits=True)
-        node.client.submit(call, now=node.now)
+        node.member.client.submit(call, now=node.now)
         node.pump()
         return token
 

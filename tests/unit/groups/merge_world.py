@@ -247,7 +247,7 @@ class Node:
 
     def act_failed(self, life: int, system_entry: SystemEntry) -> None:
         if life == self.life:
-            self.merge.act_failed(system_entry, now=self.world.now)
+            self.merge.entry_settled(system_entry, is_applied=False, now=self.world.now)
             self.pump()
 
     def apply_soon(self) -> None:
@@ -273,7 +273,7 @@ class Node:
         ]
         for system_entry in system_entries:
             if self.log is log:
-                self.merge.act_applied(system_entry, now=self.world.now)
+                self.merge.entry_settled(system_entry, is_applied=True, now=self.world.now)
         self.pump()
         self.apply_soon()
 

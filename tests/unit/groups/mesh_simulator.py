@@ -20,21 +20,22 @@ from random import Random
 import msgspec
 
 from mosaik_actors.groups.config import ConsensusConfig
-from mosaik_actors.groups.mesh.key import GroupKey
-from mosaik_actors.groups.mesh.mesh import (
+from mosaik_actors.groups.mesh.bond import (
     AcceptLink,
-    Bond,
     BondFormed,
     BondLost,
     CloseLink,
     DialWanted,
-    Mesh,
     MeshEvent,
     SendBondFrame,
     StatusChanged,
     TopologyChanged,
-    is_mesh_frame,
 )
+from mosaik_actors.groups.mesh.handshake import Credentials
+from mosaik_actors.groups.mesh.key import GroupKey
+from mosaik_actors.groups.mesh.mesh import Mesh
+from mosaik_actors.groups.mesh.topology import Bond
+from mosaik_actors.groups.wire.frames import MESH
 from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.ids import GroupId, NetworkId, PeerId
 from mosaik_actors.transport.address import PeerAddr
@@ -95,10 +96,7 @@ class Node:
         self.ends, self.tokens, self.bonds, self.statuses, self.topology = {}, {}, {}, {}, ()
         rng = Random(f"{self.sim.seed} {self.me} {self.life}")
         self.mesh = Mesh(
-            self.me,
-            NETWORK,
-            GROUP,
-            KEY,
+            Credentials(self.me, NETWORK, GROUP, KEY),
             self.sim.config,
             rng,
             now=self.sim.now,
@@ -142,7 +140,7 @@ class Node:
                 other = end.other
                 self.sim.send(end, lambda: other.node.take_opened(other, reply))
             case SendBondFrame(link_id, data):
-                assert is_mesh_frame(data)
+                assert data[0] == MESH
                 end = self.ends[link_id]
                 self.sim.send(end, lambda: end.other.node.take_frame(end.other, data))
             case CloseLink(link_id, reason):

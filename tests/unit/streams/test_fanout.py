@@ -31,7 +31,7 @@ def fan_out(**changes: Any) -> FanOut:
 
 
 def batch(item_count: int, byte_count: int = 10) -> Batch:
-    return Batch(item_count, bytes(byte_count))
+    return Batch(item_count, (bytes(byte_count),))
 
 
 def events(core: FanOut) -> list[Any]:
@@ -354,8 +354,15 @@ def test_every_subscriber_gets_everything_once_in_order_and_nothing_stalls(
     def publish() -> None:
         items, byte_room = core.room()
         count = min(items, core.frame_items_max, total - core.next_sequence)
-        if count > 0 and byte_room > 0:
-            core.publish([Batch(rng.randint(1, count), bytes(rng.randint(0, 500)))])
+        if count <= 0 or byte_room <= 0:
+            return
+        lone = (
+            core.publish_lone(b"\x91", bytes(rng.randint(0, 500))) if rng.random() < 0.5 else None
+        )
+        if lone is not None:
+            consumers[lone[0]].to_consumer.append(lone[1])
+        else:
+            core.publish([Batch(rng.randint(1, count), (bytes(rng.randint(0, 500)),))])
 
     def pump() -> None:
         while (event := core.next_event()) is not None:
@@ -392,6 +399,30 @@ def test_every_subscriber_gets_everything_once_in_order_and_nothing_stalls(
             pump()
     for consumer in consumers.values():
         assert consumer.received == list(range(consumer.first, total))
+
+
+def test_a_lone_item_takes_the_short_way_only_where_nothing_else_decides() -> None:
+    core = fan_out()
+    core.subscribe("a", window_items=3, window_bytes=KB)
+    found = core.publish_lone(b"ab", b"cd")
+    assert found == ("a", data_frame(0, 1, b"abcd"))
+    core.publish([batch(1)])
+    assert core.publish_lone(b"", b"") is None  # it would overtake what is to be written
+    assert sequences(events(core), "a") == [1]
+    assert core.publish_lone(b"", bytes(2 * KB)) is None  # beyond the window, in bytes
+    assert core.publish_lone(b"", b"") is not None
+    assert core.publish_lone(b"", b"") is None  # and in items
+    core.receive_ack("a", 3)
+    assert core.is_idle
+    core.subscribe("b", window_items=3, window_bytes=KB)
+    assert core.publish_lone(b"", b"") is None
+    core.unsubscribe("a")
+    core.unsubscribe("b")
+    core.subscribe("c", window_items=3, window_bytes=KB, filter_group="odd")
+    assert core.publish_lone(b"", b"") is None
+    slow = fan_out(consumer_rate=Rate(items=1))
+    slow.subscribe("a", window_items=3, window_bytes=KB)
+    assert slow.publish_lone(b"", b"") is None
 
 
 @settings(max_examples=30, deadline=None)
@@ -436,7 +467,9 @@ def test_each_filter_group_is_a_stream_of_its_own_while_subscribers_come_and_go(
         for filter_group in dict.fromkeys(map(filter_group_of, sessions)):
             share = [one % 250 for one in values if filter_group is None or one % filter_group == 0]
             if share:
-                core.publish([Batch(len(share), bytes(share))], filter_group=filter_group, now=now)
+                core.publish(
+                    [Batch(len(share), (bytes(share),))], filter_group=filter_group, now=now
+                )
         for key in sessions:
             filter_group = filter_group_of(key)
             wanted[key] += [

@@ -53,7 +53,7 @@ def test_a_throttle_opens_when_all_its_buckets_do() -> None:
 
 
 def batch(count: int, size: int = 10) -> Batch:
-    return Batch(count, bytes(size))
+    return Batch(count, (bytes(size),))
 
 
 def play(core: FanOut, seconds: float, offered: int) -> dict[str, list[float]]:

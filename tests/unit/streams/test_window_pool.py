@@ -59,7 +59,7 @@ class Line:
         count = min(count, self.core.room()[0])
         while count > 0:
             part = min(count, self.core.frame_items_max)
-            self.core.publish([Batch(part, bytes(size))])
+            self.core.publish([Batch(part, (bytes(size),))])
             count -= part
         self.pump()
 
@@ -299,7 +299,7 @@ def test_a_smaller_window_waits_for_the_frames_that_were_cut_for_the_larger_one(
     core = FanOut(buffer_items=100, buffer_bytes=MB)
     core.subscribe("c", window_items=64, window_bytes=MB)
     for _ in range(3):
-        core.publish([Batch(32, b"")])
+        core.publish([Batch(32, (b"",))])
     while core.next_event() is not None:
         pass
     core.change_window("c", Window(16, MB))

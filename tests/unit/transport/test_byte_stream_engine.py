@@ -172,6 +172,44 @@ def test_what_the_socket_has_not_taken_is_unacknowledged_and_the_rest_stays_here
     assert here.unacked_bytes(stream) == 0
 
 
+def test_what_comes_alone_is_given_out_at_once_and_nothing_is_overtaken() -> None:
+    here, there = pair()
+    first, other = here.open_stream(), here.open_stream()
+    carry(here, there)
+    part_of_it = here.send_alone(first, b"alone")
+    assert part_of_it == part(DATA, first, b"alone")
+    assert here.unacked_bytes(first) == len(part_of_it)
+    there.receive_data(part_of_it, now=0.0)
+    assert text_of(events(there)) == {first: b"alone"}
+    # The socket has not taken it, so what follows waits behind it.
+    assert here.send_alone(first, b"second") is None
+    here.note_taken(len(part_of_it))
+    assert here.unacked_bytes(first) == 0
+    # Nor is anything overtaken that waits here: bytes of any stream, or an answer.
+    here.write(other, b"before")
+    assert here.send_alone(first, b"second") is None
+    carry(here, there)
+    there.ping(now=0.0)
+    carry(there, here)
+    assert here.send_alone(first, b"second") is None
+    carry(here, there)
+    assert here.send_alone(first, b"second") is not None
+    assert here.send_alone(77, b"of no stream") is None
+
+
+def test_parts_end_where_pieces_do_unless_these_are_large() -> None:
+    here, _ = pair()
+    stream = here.open_stream()
+    sizes = [4, PART_BYTES_MAX // 2, 4, PART_BYTES_MAX // 2, 4, 2 * PART_BYTES_MAX]
+    for size in sizes:
+        here.write(stream, bytes(size))
+    heads = [piece for piece in here.data_to_send() if len(piece) == HEAD_BYTES]
+    lengths = [int.from_bytes(head[5:]) for head in heads]
+    assert sum(lengths) == sum(sizes)
+    assert lengths[:2] == [sum(sizes[:3]), sum(sizes[3:5])]
+    assert max(lengths) == PART_BYTES_MAX
+
+
 def test_both_sides_answer_on_a_stream_and_its_number_is_never_used_again() -> None:
     here, there = pair()
     stream = here.open_stream()

@@ -60,6 +60,23 @@ def test_large_frame_is_joined_once_it_is_whole() -> None:
     assert decoder.receive_data(stream[-rest:]) == [payload]
 
 
+def test_what_waits_holds_no_more_than_twice_its_bytes() -> None:
+    """A view keeps all of what it looks at."""
+    read = bytearray(1000)  # what came from the socket
+    for taken, is_copied in ((400, True), (600, False)):
+        decoder = FrameDecoder(1 << 20)
+        view = memoryview(read)[:taken]
+        assert decoder.receive_data(encode_word(10_000)) == []
+        assert decoder.receive_data(view) == []
+        assert decoder.held_bytes == taken + 4
+        view.release()
+        if is_copied:
+            read.append(0)  # which nothing looks at any more
+        else:
+            with pytest.raises(BufferError):
+                read.append(0)
+
+
 @pytest.mark.parametrize(
     "stream",
     [

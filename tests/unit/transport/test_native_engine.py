@@ -12,7 +12,12 @@ from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import SecretKey
 from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.close import CloseCode, CloseReason
-from mosaik_actors.transport.config import TransportConfig
+from mosaik_actors.transport.config import (
+    DATAGRAM_BYTES_MIN,
+    UNDELIVERED_BYTES_MAX,
+    UNDELIVERED_BYTES_MIN,
+    TransportConfig,
+)
 from mosaik_actors.transport.engine_events import (
     ConnectionEnded,
     EngineEvent,
@@ -26,6 +31,7 @@ from mosaik_actors.transport.quic.choice import choose_engine
 from mosaik_actors.transport.quic.engine import EngineFactory
 from mosaik_actors.transport.quic.native import UNPROVEN_DATAGRAM_BYTES_MAX
 from mosaik_actors.transport.quic.native_handshake import STREAMS_MAX
+from mosaik_actors.transport.relay.paths import relayed_addr
 
 KEYS = (SecretKey.from_seed("a"), SecretKey.from_seed("b"))
 ADDRS: tuple[SocketAddr, SocketAddr] = (("192.0.2.1", 1), ("192.0.2.2", 2))
@@ -45,20 +51,34 @@ class Path:
         natives: Whether the dialler's and the acceptor's engine are native.
         loss: The share of datagrams that are lost.
         retries: Whether the acceptor makes the dialler prove its address first.
+        addrs: Where the two are.
+        at_once: Whether an engine gets what arrives at one moment in one call.
+        window_bytes: How much each may have waiting for the rest.
     """
 
     def __init__(
-        self, natives: tuple[bool, bool], *, loss: float = 0.0, retries: bool = False
+        self,
+        natives: tuple[bool, bool],
+        *,
+        loss: float = 0.0,
+        retries: bool = False,
+        addrs: tuple[SocketAddr, SocketAddr] = ADDRS,
+        at_once: bool = False,
+        window_bytes: int = UNDELIVERED_BYTES_MAX,
     ) -> None:
+        self.addrs = addrs
+        self.at_once = at_once
         self.factories = [
-            EngineFactory(KEYS[side], side + 1, 10.0, Random(side), is_native=chosen(natives[side]))
+            EngineFactory(
+                KEYS[side], side + 1, 10.0, Random(side), window_bytes, chosen(natives[side])
+            )
             for side in (0, 1)
         ]
         self.now = 0.0
         self.loss = loss
         self.retries = retries
         self.engines: list[QuicEngine | None] = [
-            self.factories[0].dial(ADDRS[1], now=0.0),
+            self.factories[0].dial(addrs[1], now=0.0),
             None,
         ]
         self.events: list[list[EngineEvent]] = [[], []]
@@ -100,8 +120,8 @@ class Path:
                     engine.handle_timer(now=self.now)
             arrived = sorted(entry for entry in self._on_way if entry[0] <= self.now)
             self._on_way = [entry for entry in self._on_way if entry[0] > self.now]
-            for _, _, to, data in arrived:
-                self._deliver(to, data)
+            for side in (0, 1):
+                self._deliver(side, [data for _, _, to, data in arrived if to == side])
 
     def until(self, holds: Callable[[], object], seconds: float = 60.0) -> None:
         """Run until `holds`, both sides being kept awake."""
@@ -146,12 +166,17 @@ class Path:
             delay = self._rng.choice((0.001, 0.002, 0.01)) if self.loss else 0.005
             self._on_way.append((self.now + delay, next(self._order), to, data))
 
-    def _deliver(self, to: int, data: bytes) -> None:
-        if self.engines[to] is None:
-            self._accept(data)
-        engine = self.engines[to]
-        if engine is not None:
-            engine.receive_datagram(data, ADDRS[1 - to], now=self.now)
+    def _deliver(self, to: int, datagrams: list[bytes]) -> None:
+        source = self.addrs[1 - to]
+        for data in datagrams:
+            if self.engines[to] is None:
+                self._accept(data)
+            engine = self.engines[to]
+            if engine is not None and self.at_once:
+                engine.receive_datagrams(datagrams, source, now=self.now)
+                return
+            if engine is not None:
+                engine.receive_datagram(data, source, now=self.now)
 
     def _accept(self, data: bytes) -> None:
         factory = self.factories[1]
@@ -159,11 +184,11 @@ class Path:
         if head is None or not head.opens_connection:
             return
         if self.retries and not head.token:
-            self._send(factory.retry_packet(head, ADDRS[0], now=self.now), 0)
+            self._send(factory.retry_packet(head, self.addrs[0], now=self.now), 0)
             return
-        checked = factory.check_token(head, ADDRS[0], now=self.now) if head.token else head
+        checked = factory.check_token(head, self.addrs[0], now=self.now) if head.token else head
         assert checked is not None
-        self.engines[1] = factory.accept(checked, ADDRS[0], now=self.now)
+        self.engines[1] = factory.accept(checked, self.addrs[0], now=self.now)
 
 
 @WHO
@@ -184,9 +209,13 @@ def test_both_sides_prove_who_they_are(natives: tuple[bool, bool], retries: bool
 
 
 @WHO
-@pytest.mark.parametrize("loss", [0.0, 0.1])
-def test_everything_arrives_in_order_both_ways(natives: tuple[bool, bool], loss: float) -> None:
-    path = Path(natives, loss=loss)
+@pytest.mark.parametrize(
+    ("loss", "at_once"), [(0.0, False), (0.1, False), (0.0, True), (0.1, True)]
+)
+def test_everything_arrives_in_order_both_ways(
+    natives: tuple[bool, bool], loss: float, at_once: bool
+) -> None:
+    path = Path(natives, loss=loss, at_once=at_once)
     path.admit()
     dialler, acceptor = path.both
     sent: dict[int, bytes] = {}
@@ -206,17 +235,37 @@ def test_everything_arrives_in_order_both_ways(natives: tuple[bool, bool], loss:
 
 
 def test_windows_move_and_large_datagrams_are_found() -> None:
-    path = Path((True, True))
+    path = Path((True, True), window_bytes=UNDELIVERED_BYTES_MIN)
     path.admit()
     dialler, _ = path.both
     stream_id = dialler.open_stream()
-    big = Random(1).randbytes(20_000_000)  # beyond the window: it has to move
+    big = Random(1).randbytes(5 * UNDELIVERED_BYTES_MIN // 4)  # beyond the window: it has to move
     dialler.write(stream_id, big)
     path.until(lambda: path.bytes_at(1, stream_id) == len(big))
     assert path.data_at(1, stream_id) == big
     assert max(path.sizes) > 1400
     assert dialler.rtt is not None
     assert 0 < dialler.rtt < 0.1
+
+
+@WHO
+def test_a_connection_through_a_relay_has_datagrams_that_any_path_carries(
+    natives: tuple[bool, bool],
+) -> None:
+    """It may go over to a direct path, and a core cannot make its datagrams smaller again."""
+    addrs = (relayed_addr(bytes(KEYS[0].peer_id), 1), relayed_addr(bytes(KEYS[1].peer_id), 1))
+    path = Path(natives, addrs=addrs, at_once=True)
+    path.admit()
+    dialler, acceptor = path.both
+    stream_id = dialler.open_stream()
+    dialler.write(stream_id, bytes(500_000))
+    path.until(lambda: path.bytes_at(1, stream_id) == 500_000)
+    assert max(path.sizes) <= DATAGRAM_BYTES_MIN
+    assert (dialler.remote, acceptor.remote) == (addrs[1], addrs[0])
+    # The dialler comes through another relay, and is answered there.
+    path.addrs = (relayed_addr(bytes(KEYS[0].peer_id), 2), addrs[1])
+    dialler.write(stream_id, b"more")
+    path.until(lambda: acceptor.remote == path.addrs[0])
 
 
 @WHO

@@ -21,6 +21,7 @@ from mosaik_actors.transport.identity import make_certificate
 from mosaik_actors.transport.tls.session import (
     HANDSHAKE_BYTES_MAX,
     RECORD_BYTES_MAX,
+    RecordCounter,
     TlsSession,
     make_context,
 )
@@ -92,6 +93,24 @@ def test_pieces_of_any_size_arrive_as_one_and_none_is_left_behind(sizes: list[in
     got = _JOINED.server.decrypt(_JOINED.client.encrypt(pieces))
     assert b"".join(got) == b"".join(pieces)
     assert _JOINED.client.take_output() == b""
+
+
+@given(st.lists(st.integers(0, 300), max_size=9), st.lists(st.integers(1, 40), min_size=1))
+def test_records_are_counted_however_they_are_cut(sizes: list[int], cuts: list[int]) -> None:
+    data = b"".join(b"\x17\x03\x03" + size.to_bytes(2) + bytes(size) for size in sizes)
+    counter, count, at = RecordCounter(), 0, 0
+    for number in range(len(data)):
+        size = cuts[number % len(cuts)]
+        count += counter.receive_data(data[at : at + size])
+        at += size
+    assert count == len(sizes)
+
+
+def test_a_record_that_is_too_long_is_not_waited_for() -> None:
+    pair = Pair()
+    pair.shake_hands()
+    with pytest.raises(RemoteError):
+        pair.server.decrypt(b"\x17\x03\x03\xff\xff")
 
 
 def test_a_byte_that_was_changed_ends_the_session() -> None:

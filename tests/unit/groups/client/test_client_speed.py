@@ -81,7 +81,7 @@ def host_us(per_entry: int) -> float:
     """Return what one command costs a host that answers it: sessions, decoding, applying."""
     machine = Tally()
     host = host_of(machine)
-    payloads = tuple(host.encode_commands([Put(str(number))])[0] for number in range(256))
+    payloads = tuple(host.codec.encode([Put(str(number))])[0] for number in range(256))
     command_batches = [payloads[at : at + per_entry] for at in range(0, 256, per_entry)]
     entries: list[Entry] = []
     sequence = 1

@@ -50,7 +50,7 @@ REQUEST = b"r" * 16
 
 def payloads(host: Host, *texts: str) -> tuple[bytes, ...]:
     """Return a payload for each command, as of calls with one command."""
-    return tuple(payload for text in texts for payload in host.encode_commands([Put(text)]))
+    return tuple(payload for text in texts for payload in host.codec.encode([Put(text)]))
 
 
 def command_batch(payloads: Sequence[bytes], first: int = 1, client: bytes = ME) -> CommandBatch:
@@ -189,7 +189,7 @@ def test_entry_that_cannot_be_read_does_nothing() -> None:
 def test_machine_that_fails_is_given_nothing_more_until_it_is_put_back() -> None:
     host = host_of(Diary())
     good = commands(1, command_batch(payloads(host, "a")))
-    bad = commands(2, command_batch(host.encode_commands([Fail("broken")]), first=2))
+    bad = commands(2, command_batch(host.codec.encode([Fail("broken")]), first=2))
     with pytest.raises(MachineFailed, match="entry 2: RuntimeError: broken") as caught:
         host.apply([good, bad], ME, 2)
     assert caught.value.index == 2
@@ -205,12 +205,12 @@ def test_commands_are_validated_before_they_are_sent() -> None:
     host = host_of(Diary())
     for wrong in ("text", Put(3), None):  # type: ignore[arg-type]
         with pytest.raises(EncodeError):
-            host.encode_commands([wrong])
+            host.codec.encode([wrong])
         with pytest.raises(EncodeError) as caught:
-            host.encode_commands([Put("a"), wrong, Put("b")])
+            host.codec.encode([Put("a"), wrong, Put("b")])
         assert caught.value.value is wrong
-    encoded = host.encode_commands([Put("a"), Fail("b")])
-    assert host.decode_commands([*encoded, b"bad"]) == [Put("a"), Fail("b")]
+    encoded = host.codec.encode([Put("a"), Fail("b")])
+    assert host.codec.decode([*encoded, b"bad"]).commands == [Put("a"), Fail("b")]
 
 
 def test_query_says_how_many_commands_the_state_has_seen() -> None:
@@ -398,7 +398,7 @@ def test_cut_of_a_machine_without_snapshots_says_why() -> None:
 
     for machine, why in ((Replayer(), "no snapshot"), (Broken(), "KeyError")):
         host = host_of(machine)
-        host.apply([commands(1, command_batch(host.encode_commands([Put("a")])))], ME, 1)
+        host.apply([commands(1, command_batch(host.codec.encode([Put("a")])))], ME, 1)
         [cut] = host.apply([system_entry(2, TakeSnapshot(REQUEST))], ME, 2).snapshots
         assert cut.parts is None
         assert why in cut.failure
@@ -453,7 +453,7 @@ def test_machine_may_know_itself_how_to_begin_anew() -> None:
 
     machine = Own()
     host = host_of(machine)
-    host.apply([commands(1, command_batch(host.encode_commands([1, 2])))], ME, 1)
+    host.apply([commands(1, command_batch(host.codec.encode([1, 2])))], ME, 1)
     assert machine.count == 2
     host.reset()
     assert (machine.count, host.position) == (0, 0)
@@ -467,7 +467,7 @@ def test_machine_that_cannot_be_copied_says_so_when_it_would_have_to_be_put_back
 
     host = host_of(Stuck())
     host.reset()  # nothing was applied yet
-    host.apply([commands(1, command_batch(host.encode_commands([1])))], ME, 1)
+    host.apply([commands(1, command_batch(host.codec.encode([1])))], ME, 1)
     with pytest.raises(ConfigError, match=r"Stuck cannot be copied, expected a reset\(\)"):
         host.reset()
 
@@ -517,7 +517,7 @@ def test_restored_host_goes_on_like_the_one_the_snapshot_is_of() -> None:
 
 def test_header_alone_begins_a_history_with_the_machine_as_it_was_made() -> None:
     host = host_of(Replayer())
-    host.apply([commands(1, command_batch(host.encode_commands([1])))], ME, 1)
+    host.apply([commands(1, command_batch(host.codec.encode([1])))], ME, 1)
     take_in(host, Header(Ledger(WINNER), Sessions()).to_parts())
     assert (host.index, host.position, host.ledger.history) == (0, 0, WINNER)
     assert host.machine.count == 0  # type: ignore[attr-defined]
@@ -526,14 +526,14 @@ def test_header_alone_begins_a_history_with_the_machine_as_it_was_made() -> None
 def test_machine_without_snapshots_makes_none_once_commands_were_applied() -> None:
     host = host_of(Replayer())
     assert len(list(host.snapshot_parts())) == 1
-    host.apply([commands(1, command_batch(host.encode_commands([1])))], ME, 1)
+    host.apply([commands(1, command_batch(host.codec.encode([1])))], ME, 1)
     with pytest.raises(SnapshotError, match="no snapshot"):
         host.snapshot_parts()
 
 
 def test_machine_without_parts_survives_a_snapshot() -> None:
     one, other = host_of(NoOp()), host_of(NoOp())
-    one.apply([commands(1, command_batch(one.encode_commands(["any"])))], ME, 1)
+    one.apply([commands(1, command_batch(one.codec.encode(["any"])))], ME, 1)
     take_in(other, list(one.snapshot_parts()))
     assert other.position == 1
 

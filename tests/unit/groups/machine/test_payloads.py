@@ -158,9 +158,8 @@ def test_shifted_boundaries_are_seen() -> None:
     """Joined, the bodies are two whole items; alone each payload is broken."""
     one, other = each(UNTYPED, [[1, 2], 3])
     shifted = [one[:-1], other[:2] + one[-1:] + other[2:]]
-    commands, error = UNTYPED.decode(shifted)
-    assert commands == []
-    assert error is not None
+    assert UNTYPED.decode(shifted).commands == []
+    assert UNTYPED.decode(shifted).error is not None
 
 
 def test_what_records_raise_themselves_makes_no_command() -> None:
@@ -168,9 +167,9 @@ def test_what_records_raise_themselves_makes_no_command() -> None:
     good = each(codec, [Strict(1), Strict(2)])
     bad = good[0].replace(b"\x01", b"\xff")
     assert bad != good[0]
-    commands, error = codec.decode([good[0], bad, good[1]])
-    assert commands == [Strict(1)]
-    assert "KeyError" in repr(error) or "-1" in str(error)
+    decoded = codec.decode([good[0], bad, good[1]])
+    assert decoded.commands == [Strict(1)]
+    assert "KeyError" in repr(decoded.error) or "-1" in str(decoded.error)
 
 
 def test_commands_before_a_bad_one_in_a_payload_are_decoded() -> None:

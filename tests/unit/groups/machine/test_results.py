@@ -75,7 +75,7 @@ def entry(index: int, *command_batches: CommandBatch) -> Entry:
 def command_batch(
     host: Host, first: int, *amounts: Any, client: bytes = ME, answered: int = 0
 ) -> CommandBatch:
-    payloads = [payload for one in amounts for payload in host.encode_commands([Add(one)])]
+    payloads = [payload for one in amounts for payload in host.codec.encode([Add(one)])]
     return CommandBatch(client, 0, first, answered, tuple(payloads))
 
 
@@ -85,7 +85,7 @@ def outcomes(host: Host, *entries: Entry) -> list[tuple[int, Any, bool]]:
     found = []
     for answer in applied.answers:
         assert answer.position is not None
-        known = None if answer.result is None else host.decode_result(answer.result)
+        known = None if answer.result is None else host.results.decode(answer.result)
         position: Position[Any] = Position(int.from_bytes(answer.position), known)
         found.append((int(position), position.result, position.has_result))
     return found
@@ -136,11 +136,11 @@ def test_commands_of_one_payload_have_a_result_each() -> None:
         return list(read_results(answer.result, 3))
 
     host, other = (host_of(Echo(), limits=SessionLimits(result_bytes=10)) for _ in range(2))
-    payloads = tuple(host.encode_commands([Add("a"), Add("much too long for that"), Add("c")]))
+    payloads = tuple(host.codec.encode([Add("a"), Add("much too long for that"), Add("c")]))
     assert len(payloads) == 1
     first = host.apply([entry(1, CommandBatch(ME, 0, 1, 0, payloads))], ME, 1)
     results = known(host, first)
-    assert [one and host.decode_result(one).value for one in results] == ["a", None, "c"]
+    assert [one and host.results.decode(one).value for one in results] == ["a", None, "c"]
     for _ in other.restore(list(host.snapshot_parts())):
         pass
     again = entry(2, CommandBatch(ME, 0, 1, 0, payloads))
@@ -200,7 +200,7 @@ def test_command_whose_result_does_not_fit_is_applied_and_its_caller_is_told() -
     results = {
         int.from_bytes(answer.position or b""): answer.result or b"" for answer in applied.answers
     }
-    positions: Positions[Any] = Positions([1, 2, 3], results, host.decode_result)
+    positions: Positions[Any] = Positions([1, 2, 3], results, host.results.decode)
     assert [position.has_result for position in positions] == [True, False, True]
     assert positions[2].result == (5, 11)
     with pytest.raises(ResultError, match="apply returned a str for the command at position 2"):
@@ -330,14 +330,14 @@ def test_types_in_the_head_of_a_class_are_the_machines() -> None:
 def test_position_is_an_integer_that_can_be_sent() -> None:
     host = host_of(Total())
     [result], _ = ResultCodec(Total.Result).encode([(1, 2)])
-    position: Position[Any] = Position(7, host.decode_result(result))
+    position: Position[Any] = Position(7, host.results.decode(result))
     again = pickle.loads(pickle.dumps(position))  # noqa: S301  # made here
     assert (again, again.result, again.has_result) == (7, (1, 2), True)
     assert (position + 1, str(position), repr(position)) == (8, "7", "Position(7)")
-    positions: Positions[Any] = Positions([4, 5, 7], {}, host.decode_result)
+    positions: Positions[Any] = Positions([4, 5, 7], {}, host.results.decode)
     assert positions == [4, 5, 7]
     assert positions[1:] == (5, 7)
-    assert Positions([4, 5], {}, host.decode_result) == range(4, 6)
+    assert Positions([4, 5], {}, host.results.decode) == range(4, 6)
     assert positions != range(4, 7)
     assert repr(positions) == "Positions([4, 5, 7])"
     assert positions != "457"

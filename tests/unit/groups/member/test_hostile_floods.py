@@ -78,7 +78,7 @@ def test_many_small_command_batches_at_once_are_all_applied() -> None:
     assert history is not None
     link_id = leader.member.mesh.link_of(peer((leader.number + 1) % 3))
     assert link_id is not None
-    (payload,) = leader.member.host.encode_commands([Put("many", 0)])
+    (payload,) = leader.member.host.codec.encode([Put("many", 0)])
     count = COMMAND_BATCHES_MAX + 10
     forwarded = [
         frames.encode_forward(

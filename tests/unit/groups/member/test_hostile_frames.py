@@ -103,7 +103,7 @@ class Hostile:
 
     def command_batch(self, *, is_readable: bool = False) -> CommandBatch:
         """Return commands; what a leader commits is readable, or it would end the victim."""
-        (command,) = self.victim.member.host.encode_commands([Put("hostile", 1)])
+        (command,) = self.victim.member.host.codec.encode([Put("hostile", 1)])
         junk = () if is_readable else (b"", b"x", b"\x91\x01")
         payloads = [self.pick(*junk, command) for _ in range(3)]
         client = self.pick(self.victim.client.client_id, bytes(16), self.rng.randbytes(16))

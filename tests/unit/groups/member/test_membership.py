@@ -19,7 +19,6 @@ from mosaik_actors.groups.member.membership import (
     MemberView,
     TransferTo,
     choose_admitted,
-    explain,
     plan_change,
     prefer_leader,
     view_key,
@@ -73,6 +72,28 @@ def view_of(
         "peers": members | mentioned,
     }
     return GroupView(**(options | given))
+
+
+def explain(view: GroupView) -> str:
+    """Return why the voters are not as they should be, for people; empty when they are."""
+    count = len(view.voters.voters)
+    troubles = [
+        f"voter {peer.short} {what}"
+        for peer in view.others
+        for what, is_so in (
+            ("has left, or is not allowed any more", view.of(peer).is_leaving),
+            ("has lost its memory", view.is_lost(peer)),
+            ("is silent, and nobody can take its place", view.is_dead(peer)),
+        )
+        if is_so
+    ]
+    if sum(view.is_here(peer) for peer in view.voters.voters) < majority(count):
+        troubles.append(f"too few of {count} voters are here to change anything")
+    if count % 2 == 0:
+        coming = [peer.short for peer in view.coming()]
+        wait = f"waits for {', '.join(coming)}" if coming else "nobody to add or to take away"
+        troubles.append(f"{count} voters, an even number: {wait}")
+    return "; ".join(troubles)
 
 
 def target_of(view: GroupView) -> Voters:

@@ -131,12 +131,12 @@ class Member:
         if system_entry is None:
             system_entry = self.proposed.pop(0)
         self.append(EntryKind.SYSTEM, encode_system_entry(system_entry))
-        self.merge.act_applied(system_entry, now=self.now)
+        self.merge.entry_settled(system_entry, is_applied=True, now=self.now)
         self.pump()
         return system_entry
 
     def fail(self) -> None:
-        self.merge.act_failed(self.proposed.pop(0), now=self.now)
+        self.merge.entry_settled(self.proposed.pop(0), is_applied=False, now=self.now)
         self.pump()
 
     # Its core.

@@ -81,9 +81,9 @@ class Replica:
             ]
         self.look()
         for system_entry in system_entries:
-            self.merge.act_applied(system_entry, now=self.world.now)
+            self.merge.entry_settled(system_entry, is_applied=True, now=self.world.now)
         for system_entry in failed:
-            self.merge.act_failed(system_entry, now=self.world.now)
+            self.merge.entry_settled(system_entry, is_applied=False, now=self.world.now)
         again = False
         while (event := self.merge.next_event()) is not None:
             match event:

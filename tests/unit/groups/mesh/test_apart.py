@@ -24,7 +24,7 @@ def redial_of(*numbers: int) -> Redial:
 def test_member_that_could_not_be_bonded_with_is_told_with_the_reason() -> None:
     redial = redial_of(1, 2)
     assert redial.list_apart() == {peer(1): "no answer yet", peer(2): "no answer yet"}
-    redial.note_failure(peer(1), now=1.0, reason=FULL)
+    redial.note_failure(peer(1), FULL, now=1.0)
     assert "429 too many links" in redial.list_apart()[peer(1)]
     # One that we refuse, and one that has left, are not waited for.
     redial.note_failure(peer(1), now=2.0, is_refused=True)
@@ -35,6 +35,6 @@ def test_member_that_could_not_be_bonded_with_is_told_with_the_reason() -> None:
 @pytest.mark.parametrize("code", sorted(NO_MEMBER))
 def test_peer_that_says_it_is_no_member_is_not_waited_for(code: CloseCode) -> None:
     redial = redial_of(1)
-    redial.note_failure(peer(1), now=1.0, reason=CloseReason(code, "no", remote=True))
+    redial.note_failure(peer(1), now=1.0, why=CloseReason(code, "no", remote=True))
     assert redial.list_apart() == {}
     assert LEFT.code in NO_MEMBER

@@ -14,25 +14,23 @@ from hypothesis import strategies as st
 
 from mosaik_actors.groups.config import ConsensusConfig
 from mosaik_actors.groups.mesh.attempts import INCOMING_MAX
-from mosaik_actors.groups.mesh.key import GroupKey
-from mosaik_actors.groups.mesh.mesh import (
-    DIAL_TIMEOUT_S,
-    DIALS_MAX,
+from mosaik_actors.groups.mesh.bond import (
     AcceptLink,
-    Bond,
     BondFormed,
     BondLost,
     CloseLink,
     DialWanted,
-    Mesh,
     MeshEvent,
     SendBondFrame,
     StatusChanged,
     TopologyChanged,
-    is_mesh_frame,
 )
+from mosaik_actors.groups.mesh.handshake import Credentials
+from mosaik_actors.groups.mesh.key import GroupKey
+from mosaik_actors.groups.mesh.mesh import DIAL_TIMEOUT_S, DIALS_MAX, Mesh
 from mosaik_actors.groups.mesh.redial import FIRST_WAIT_S, WAIT_S_MAX, YIELD_S
 from mosaik_actors.groups.mesh.standing_bonds import NEWS_DELAY_S
+from mosaik_actors.groups.mesh.topology import Bond
 from mosaik_actors.groups.mesh.wire import (
     MEMBERS_MAX,
     Beat,
@@ -43,6 +41,7 @@ from mosaik_actors.groups.mesh.wire import (
     decode_frame,
     encode_frame,
 )
+from mosaik_actors.groups.wire.frames import MESH
 from mosaik_actors.groups.wire.status import MemberStanding, Status
 from mosaik_actors.ids import GroupId, PeerId
 from mosaik_actors.transport.address import PeerAddr
@@ -67,10 +66,7 @@ def make(
     allow: Callable[[PeerId], str | None] = lambda _peer: None,
 ) -> Mesh:
     return Mesh(
-        me,
-        NETWORK,
-        group,
-        key,
+        Credentials(me, NETWORK, group, key),
         config,
         Random(f"{me} {now}"),
         now=now,
@@ -191,7 +187,7 @@ def test_bond_forms_in_order_and_tells_both_statuses() -> None:
     (sent,) = drain(opener)
     assert isinstance(sent, SendBondFrame)
     assert sent.link_id == 8
-    assert is_mesh_frame(sent.data)
+    assert sent.data[0] == MESH
     assert not opener.bonded
     assert acceptor.peer_of(7) is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosaik_actors.groups.mesh.mesh import BondFormed, BondLost
+from mosaik_actors.groups.mesh.bond import BondFormed, BondLost
 
 from ..mesh_simulator import Simulation
 

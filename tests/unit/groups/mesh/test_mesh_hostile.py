@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import DecodeError
-from mosaik_actors.groups.mesh.mesh import AcceptLink, BondLost, CloseLink, Mesh, MeshEvent
+from mosaik_actors.groups.mesh.bond import AcceptLink, BondLost, CloseLink, MeshEvent
+from mosaik_actors.groups.mesh.mesh import Mesh
 from mosaik_actors.groups.mesh.topology import Topology
 from mosaik_actors.groups.mesh.wire import (
     MEMBERS_MAX,
@@ -28,8 +29,8 @@ from mosaik_actors.groups.mesh.wire import (
     Prove,
     decode_frame,
     encode_frame,
-    is_mesh_frame,
 )
+from mosaik_actors.groups.wire.frames import MESH
 from mosaik_actors.groups.wire.status import MERGED_COUNT_MAX, MemberStanding, Status
 from mosaik_actors.ids import PeerId
 from mosaik_actors.transport.close import CloseCode
@@ -137,7 +138,7 @@ def test_any_frame_is_taken_or_ends_its_link(begin: Callable[[], Mesh], sent: li
 
 def held(mesh: Mesh) -> bool:
     """Return whether link 1 is in a handshake still."""
-    return mesh._attempts.on_link(1) is not None
+    return 1 in mesh._attempts.by_link
 
 
 @patient
@@ -163,7 +164,7 @@ def test_any_header_and_any_reply_is_refused_without_harm(data: bytes) -> None:
 )
 def test_frames_survive_the_wire(frame: MeshFrame) -> None:
     data = encode_frame(frame)
-    assert is_mesh_frame(data)
+    assert data[0] == MESH
     assert decode_frame(data) == frame
 
 
@@ -176,7 +177,6 @@ def test_empty_frame_ends_a_bond() -> None:
 
 def test_frames_of_others_are_not_of_the_mesh() -> None:
     for data in (b"", b"\x01", b"\x06abc"):
-        assert not is_mesh_frame(data)
         with pytest.raises(DecodeError, match="not a frame of the mesh"):
             decode_frame(data)
 

@@ -27,7 +27,7 @@ from ..cores import Cores, log_of, peer, voters_of
 def test_majority_elects_a_leader_that_commits_an_entry_of_its_own() -> None:
     cores = Cores(3)
     cores.elect(0)
-    assert cores.events_of(0, BecameLeader) == [BecameLeader(1, 1)]
+    assert cores.events_of(0, BecameLeader) == [BecameLeader()]
     assert [raft.leader for raft in cores.rafts] == [peer(0)] * 3
     assert [raft.commit_index for raft in cores.rafts] == [1, 1, 1]
 

@@ -14,7 +14,7 @@ ALL = {"last_index": 1 << 40, "count_max": 1 << 20, "bytes_max": 1 << 40}
 
 def test_empty_log_ends_at_its_metadata() -> None:
     log = RaftLog(7, 3)
-    assert (log.last_index, log.last_term, len(log)) == (7, 3, 0)
+    assert (log.last_index, log.last_term, log.tail(8)) == (7, 3, ())
     assert [log.term_at(index) for index in (6, 7, 8)] == [None, 3, None]
 
 

@@ -147,7 +147,7 @@ def test_what_cannot_be_read_is_the_answer_that_was_owed_longest() -> None:
 def test_excluded_peer_is_never_asked_again() -> None:
     plan = make_plan((1, 99))
     ask(plan, (1, 99))
-    plan.exclude(peer(1))
+    plan.lacks(peer(1), is_final=True, now=0.0)
     plan.rest(peer(1), now=0.0)
     assert plan.usable(now=1e9) == []
     assert plan.get_timer(now=0.0) is None

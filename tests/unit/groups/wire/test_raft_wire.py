@@ -1,5 +1,6 @@
 """Messages: every one survives the wire, and nothing else does."""
 
+import gc
 from random import Random
 
 import msgspec
@@ -130,3 +131,7 @@ def test_damaged_messages_are_refused_or_understood() -> None:
 def test_only_ids_are_encoded_as_ids() -> None:
     with pytest.raises((NotImplementedError, msgspec.MsgspecError, TypeError)):
         encode(object())
+
+
+def test_entries_are_nothing_to_the_garbage_collector() -> None:
+    assert not any(gc.is_tracked(entry) for entry in log_of(1, 1, 3))

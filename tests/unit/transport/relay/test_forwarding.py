@@ -8,9 +8,23 @@ from mosaik_actors.errors import ConfigError, DecodeError
 from mosaik_actors.transport.close import CloseCode
 from mosaik_actors.transport.relay.config import RelayLimits
 from mosaik_actors.transport.relay.forwarding import TICKETS_BURST, Forwarding
-from mosaik_actors.transport.relay.frames import DATAGRAM_BYTES_MAX, RELAY_TICKETS
+from mosaik_actors.transport.relay.frames import (
+    DATAGRAM_BYTES_MAX,
+    DATAGRAMS_MAX,
+    FRAME_BYTES_MAX,
+    HEAD_BYTES,
+    RELAY_TICKETS,
+    encode_frames,
+    read_sizes,
+    split_datagrams,
+)
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
+
+
+def frame(peer: bytes, *datagrams: bytes) -> bytes:
+    [made] = encode_frames(peer, list(datagrams))
+    return made
 
 
 def forwarding(*peers: bytes, **limits: int) -> Forwarding:
@@ -22,48 +36,61 @@ def forwarding(*peers: bytes, **limits: int) -> Forwarding:
 
 def test_frames_reach_whom_they_name_with_who_sent_them() -> None:
     relay = forwarding(A, B, C)
-    sent = [B + b"one", C + b"two", B + b"three"]
+    sent = [frame(B, b"one", b"1"), frame(C, b"two"), frame(B, b"three")]
     assert relay.receive_frames(A, sent, now=0.0) == {
-        B: [A + b"one", A + b"three"],
-        C: [A + b"two"],
+        B: [frame(A, b"one", b"1"), frame(A, b"three")],
+        C: [frame(A, b"two")],
     }
 
 
 def test_nothing_reaches_who_is_not_here_nor_the_sender_itself() -> None:
     relay = forwarding(A)
-    assert relay.receive_frames(A, [B + b"x", A + b"x"], now=0.0) == {}
-    assert relay.counters.dropped_absent == 2
+    assert relay.receive_frames(A, [frame(B, b"x", b"y"), frame(A, b"x")], now=0.0) == {}
+    assert relay.counters.dropped_absent == 3
     relay.leave(A)
     relay.leave(A)
-    assert relay.receive_frames(A, [B + b"x"], now=0.0) == {}
+    assert relay.receive_frames(A, [frame(B, b"x")], now=0.0) == {}
     assert relay.peer_count == 0
 
 
-@pytest.mark.parametrize("frame", [b"", B, B[:31] + b"", B + bytes(DATAGRAM_BYTES_MAX + 1)])
-def test_what_is_no_datagram_breaks_a_rule_and_nothing_of_it_is_sent_on(frame: bytes) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"",
+        B,
+        B[:31],
+        B + b"\0",
+        B + b"\0\1",  # no datagram
+        B + b"\0\0" + b"x",  # of no length
+        B + b"\0\2" + b"x",  # not even one of that length
+        B + b"\0\1" + bytes(DATAGRAMS_MAX + 1),
+        B + b"\xff\xff" + bytes(0xFFFF),
+    ],
+)
+def test_what_is_no_datagram_breaks_a_rule_and_nothing_of_it_is_sent_on(bad: bytes) -> None:
     relay = forwarding(A, B)
     with pytest.raises(DecodeError, match="a relay frame of"):
-        relay.receive_frames(A, [B + b"good", frame], now=0.0)
+        relay.receive_frames(A, [frame(B, b"good"), bad], now=0.0)
     assert relay.counters.violations == 1
     assert relay.counters.datagrams_forwarded == 0
 
 
 def test_a_peer_sends_no_more_bytes_than_it_may() -> None:
     relay = forwarding(A, B, bytes_per_s=100_000, datagrams_per_s=1_000_000)
-    frames = [B + bytes(1000)] * 150
+    frames = [frame(B, bytes(1000))] * 150
     assert len(relay.receive_frames(A, frames, now=0.0)[B]) == 100
     assert relay.counters.dropped_rate == 50
     # Half a second frees half of it; others have their own.
     assert len(relay.receive_frames(A, frames, now=0.5)[B]) == 50
-    assert len(relay.receive_frames(B, [A + bytes(1000)] * 10, now=0.5)[A]) == 10
+    assert len(relay.receive_frames(B, [frame(A, bytes(1000))] * 10, now=0.5)[A]) == 10
 
 
 def test_a_peer_sends_no_more_datagrams_than_it_may_and_those_for_nobody_count() -> None:
     relay = forwarding(A, B, datagrams_per_s=10)
-    assert relay.receive_frames(A, [C + b"x"] * 10, now=0.0) == {}
-    assert relay.receive_frames(A, [B + b"x"] * 10, now=0.0) == {}
+    assert relay.receive_frames(A, [frame(C, b"x")] * 10, now=0.0) == {}
+    assert relay.receive_frames(A, [frame(B, b"x")] * 10, now=0.0) == {}
     assert relay.counters.dropped_rate == 10
-    assert len(relay.receive_frames(A, [B + b"x"] * 10, now=0.3)[B]) == 3
+    assert len(relay.receive_frames(A, [frame(B, b"x")] * 10, now=0.3)[B]) == 3
 
 
 def test_a_full_relay_refuses_newcomers_only() -> None:
@@ -80,18 +107,18 @@ def test_a_full_relay_refuses_newcomers_only() -> None:
 
 def test_who_connects_again_keeps_what_it_has_used() -> None:
     relay = forwarding(A, B, datagrams_per_s=10)
-    relay.receive_frames(A, [B + b"x"] * 10, now=0.0)
+    relay.receive_frames(A, [frame(B, b"x")] * 10, now=0.0)
     relay.join(A, now=0.0)
-    assert relay.receive_frames(A, [B + b"x"], now=0.0) == {}
+    assert relay.receive_frames(A, [frame(B, b"x")], now=0.0) == {}
 
 
 def test_a_slow_peer_gets_no_more() -> None:
     relay = forwarding(A, B, queue_bytes_max=100_000)
-    assert relay.note_sent([A + b"12345"], 100_000)
-    assert not relay.note_sent([A + b"12345"], 100_001)
+    assert relay.note_sent([frame(A, b"123", b"45")], 100_000)
+    assert not relay.note_sent([frame(A, b"12345")], 100_001)
     counters = relay.counters
     assert (counters.datagrams_forwarded, counters.bytes_forwarded, counters.dropped_full) == (
-        1,
+        2,
         5,
         1,
     )
@@ -102,12 +129,12 @@ def test_the_datagrams_that_a_peer_may_send_follow_from_the_bytes() -> None:
     assert RelayLimits(bytes_per_s=100_000).datagram_rate == 98
     assert RelayLimits(bytes_per_s=100_000, datagrams_per_s=7).datagram_rate == 7
     relay = forwarding(A, B, bytes_per_s=100_000)
-    assert len(relay.receive_frames(A, [B + b"x"] * 200, now=0.0)[B]) == 98
+    assert len(relay.receive_frames(A, [frame(B, b"x")] * 200, now=0.0)[B]) == 98
 
 
 def test_tickets_are_shown_whatever_else_was_sent_but_not_without_end() -> None:
     relay = forwarding(A, B, datagrams_per_s=10)
-    relay.receive_frames(A, [B + b"x"] * 10, now=0.0)
+    relay.receive_frames(A, [frame(B, b"x")] * 10, now=0.0)
     large = RELAY_TICKETS + bytes(60_000)
     assert relay.receive_frames(A, [RELAY_TICKETS + b"1", large], now=0.0) == {
         RELAY_TICKETS: [bytes(60_000)]  # the last ones count
@@ -116,6 +143,51 @@ def test_tickets_are_shown_whatever_else_was_sent_but_not_without_end() -> None:
     assert relay.counters.dropped_rate == 100 - (TICKETS_BURST - 2)
     assert relay.receive_frames(A, [large], now=0.0) == {}
     assert relay.receive_frames(A, [large], now=1.0) == {RELAY_TICKETS: [bytes(60_000)]}
+
+
+def test_of_datagrams_that_come_together_as_many_are_sent_on_as_there_is_room_for() -> None:
+    relay = forwarding(A, B, datagrams_per_s=10, bytes_per_s=100_000)
+    several = [bytes([number]) * 1000 for number in range(8)]
+    assert relay.receive_frames(A, [frame(B, *several)] * 2, now=0.0) == {
+        B: [frame(A, *several), frame(A, *several[:2])]
+    }
+    assert relay.counters.dropped_rate == 6
+    relay = forwarding(A, B, datagrams_per_s=1000, bytes_per_s=65_536)
+    large = [bytes([number]) * 4000 for number in range(4)]
+    found = relay.receive_frames(A, [frame(B, *large)] * 5, now=0.0)[B]
+    assert found == [frame(A, *large)] * 4
+    assert relay.counters.dropped_rate == 4
+    found = relay.receive_frames(A, [frame(B, *large)], now=8000 / 65_536)[B]
+    assert found == [frame(A, *large[:2])]
+
+
+def why_bad(one: bytes) -> str:
+    try:
+        read_sizes(one)
+    except DecodeError as exc:
+        return str(exc)
+    return ""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_datagrams_share_frames_and_come_out_as_they_went_in(seed: int) -> None:
+    rng = Random(seed)
+    for _ in range(200):
+        sizes = rng.choices(
+            [1, 30, 1200, 1200, 1200, 5000, DATAGRAM_BYTES_MAX], k=rng.randrange(80)
+        )
+        sent = [rng.randbytes(size) for size in sizes]
+        frames = encode_frames(A, sent)
+        got = [one for each in frames for one in split_datagrams(each, read_sizes(each)[0])]
+        assert got == sent
+        assert all(each[:32] == A for each in frames)
+        assert sum(read_sizes(each)[1] for each in frames) == len(sent)
+        assert max(map(len, frames), default=0) <= FRAME_BYTES_MAX
+    # As many as fit, and the shorter last one with them.
+    assert [read_sizes(one) for one in encode_frames(A, [bytes(1200)] * 14 + [b"x"])] == [
+        (1200, 13),
+        (1200, 2),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -127,16 +199,18 @@ def test_any_frames_are_forwarded_or_refused(seed: int) -> None:
     for _ in range(500):
         now += rng.random() / 50
         frames = [
-            rng.choice([A, B, C, rng.randbytes(32)]) + rng.randbytes(rng.choice([0, 1, 50, 2000]))
+            rng.choice([A, B, C, rng.randbytes(32)])
+            + rng.choice([b"\0\1", b"\0\x32", b"\1\0"])
+            + rng.randbytes(rng.choice([0, 1, 50, 2000]))
             for _ in range(rng.randrange(5))
         ]
         try:
             found = relay.receive_frames(A, frames, now=now)
         except DecodeError:
-            assert any(len(frame) == 32 for frame in frames)
+            assert any(why_bad(one) for one in frames)
             continue
         assert set(found) <= {B}
-        sent_bytes += sum(len(one) - 32 for ones in found.values() for one in ones)
+        sent_bytes += sum(len(one) - HEAD_BYTES for ones in found.values() for one in ones)
         assert sent_bytes <= 100_000 * (now + 1)
         assert relay.peer_count == 2
 

@@ -16,7 +16,7 @@ from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.interface import FramesReceived, Link
 from mosaik_actors.transport.relay import server as relay_server
 from mosaik_actors.transport.relay.config import RelayLimits
-from mosaik_actors.transport.relay.frames import RELAY_ITSELF, RELAY_TICKETS
+from mosaik_actors.transport.relay.frames import RELAY_ITSELF, RELAY_TICKETS, encode_frames
 from mosaik_actors.transport.relay.server import RelayServer
 
 A, B, C = (SecretKey.from_seed(name).peer_id for name in "abc")
@@ -124,7 +124,9 @@ def test_who_has_no_valid_ticket_is_told_why_counted_and_logged_once(
 def test_a_peer_loses_its_place_when_its_tickets_hold_no_more() -> None:
     relay = Relay()
     a, b = relay.admitted(A), relay.admitted(B)
-    a.receive(RELAY_ITSELF + bytes(32), bytes(B) + b"one", RELAY_TICKETS + b"newer")
+    a.receive(
+        RELAY_ITSELF + bytes(32), *encode_frames(bytes(B), [b"one"]), RELAY_TICKETS + b"newer"
+    )
     assert relay.desk.shown[-1] == (A, b"newer")
     relay.desk.take(A, None, True)  # the former one counts until the newer one was looked at
     relay.desk.take(A, None, False)
@@ -132,8 +134,8 @@ def test_a_peer_loses_its_place_when_its_tickets_hold_no_more() -> None:
     relay.desk.take(A, "it expired", False)
     assert a.closed is not None
     assert a.closed.code == CloseCode.NO_TICKET
-    a.receive(bytes(B) + b"two")
-    assert b.written == [bytes(A) + b"one"]
+    a.receive(*encode_frames(bytes(B), [b"two"]))
+    assert b.written == encode_frames(bytes(A), [b"one"])
     assert relay.server.peer_count == relay.server.counters.tickets_expired == 1
     assert relay.desk.gone == [A]
 
