@@ -96,6 +96,21 @@ class Member:
             "cpu_us": (time.process_time() - cpu_began) / count * 1e6,
         }
 
+    async def feed(self, count: int, at_once: int) -> dict[str, Any]:
+        """Feed `count` commands, so many in a call; return how many were applied per second."""
+        group, commands = self._group, [Add(1)] * at_once
+        gc.collect()
+        goal = group.committed + count
+        began, cpu_began = time.perf_counter(), time.process_time()
+        for _ in range(0, count, at_once):
+            await group.feed_many(commands, timeout=30)
+        await group.when().committed().reaches(goal)
+        elapsed_s = time.perf_counter() - began
+        return {
+            "per_s": count / elapsed_s,
+            "cpu_us": (time.process_time() - cpu_began) / count * 1e6,
+        }
+
     async def one_by_one(self, count: int) -> dict[str, Any]:
         """Execute commands one at a time; return the median and the 99th percentile in ms."""
         taken = []

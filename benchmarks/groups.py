@@ -1,6 +1,6 @@
 """Groups: three processes on loopback, and what is compared with them in the same run.
 
-    * commands per second, many in flight, in memory and with the durable log;
+    * commands per second, many in flight, in memory and with the durable log, and many in a call;
     * one command at a time, beside a bare aioquic echo;
     * how long a start takes, and how long the group is without a leader when
       its leader is killed, or leaves;
@@ -132,6 +132,9 @@ def _throughput(group: Group, scale: int) -> list[Row]:
         best_rate(group, count // scale, many) for count, many in ((40_000, 256), (100_000, 4096))
     ]
     leader, _ = group.split()
+    leader.ask("feed", count=10_000, at_once=1000)  # to warm up
+    count = max(10_000, 1_000_000 // scale)
+    fed = max(float(leader.ask("feed", count=count, at_once=1000)["per_s"]) for _ in range(2))
     # By turns: how fast a machine is changes by the second.
     turns = [
         (leader.ask("one_by_one", count=1000 // scale)["median_ms"], bare_echo_us(1000 // scale))
@@ -141,6 +144,7 @@ def _throughput(group: Group, scale: int) -> list[Row]:
     return [
         _at_least("groups: commands, 256 in flight, in memory", rates[0], 20_000),
         _at_least("groups: commands, 4,096 in flight, in memory", rates[1], 29_000),
+        _at_least("groups: feed_many of 1,000, applied at the leader", fed, 1_500_000),
         Row(
             "groups: one command at a time, median",
             alone_ms * 1e3,

@@ -181,7 +181,7 @@ async def _group_batches(net: Network) -> Work:
     commands = [Add(1)] * BATCH_ITEMS
 
     async def execute() -> None:
-        for _ in range(20):
+        for _ in range(80):
             await group.execute_many(commands)
 
     return execute

@@ -35,7 +35,8 @@ from ..discovery.messages import (
     CatalogChanged,
 )
 from ..errors import GroupTerminated
-from ..groups.client.client import ClientRenewed, SubmissionDone, SubmissionFailed
+from ..groups.client.calls import Submission
+from ..groups.client.client import ClientRenewed, SubmissionFailed
 from ..groups.client.reads import ReadFailed, ReadGranted
 from ..groups.machine.runner import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
@@ -122,7 +123,7 @@ class ReplicaActor(TypeDispatcher):
         owner = LogOwner(spec.group_id, spec.me)
         self._storage = ReplicaLog(message.storage, owner, partial(node.system.tell, me))
         self._presence = ReplicaPresence(message, me, self.send)
-        self._calls = ReplicaCalls(message.state)
+        self._calls = ReplicaCalls(message.state, spec.client)
         self._log = TopicLog(node.peer_log, logger, self._label, self._now)
         if message.after is not None:
             await asyncio.wait([message.after])
@@ -381,7 +382,7 @@ class ReplicaActor(TypeDispatcher):
             if step is not None:
                 step(now=self._now())
             now = self._now()
-            self._calls.take(member, now)
+            self._calls.take(now)
             member.pump(now=now)
         except MachineFailed as error:
             self._end(error)
@@ -393,8 +394,9 @@ class ReplicaActor(TypeDispatcher):
         finally:
             self._is_pumping = False
         while (event := member.next_event()) is not None:
-            if type(event) is SubmissionDone:  # by far the most frequent
-                self._calls.resolve(event)
+            if type(event) is Submission:  # by far the most frequent
+                if not event.token.done():
+                    event.token.set_result(event)
             else:
                 self._take(event)
         self._show(member)

@@ -11,8 +11,7 @@ from typing import Any
 
 from ..codec import EncodeError
 from ..errors import Full
-from ..groups.client.client import SubmissionDone
-from ..groups.member.member import GroupMember
+from ..groups.client.client import CommandClient
 from ..groups.messages import CallFailed
 from ..groups.shared import GroupState
 
@@ -20,8 +19,9 @@ from ..groups.shared import GroupState
 class ReplicaCalls:
     """The calls of one replica's handles."""
 
-    def __init__(self, state: GroupState) -> None:
+    def __init__(self, state: GroupState, client: CommandClient) -> None:
         self._state = state
+        self._client = client
         self._taken_count = 0
 
     @property
@@ -29,7 +29,7 @@ class ReplicaCalls:
         """Whether commands come one at a time, as far as the last ones tell."""
         return self._taken_count <= 1
 
-    def take(self, member: GroupMember, now: float) -> None:
+    def take(self, now: float) -> None:
         """Give the core all commands that wait."""
         state = self._state
         waiting = state.submissions
@@ -38,22 +38,15 @@ class ReplicaCalls:
         self._taken_count = len(waiting)
         while waiting:
             one = waiting.popleft()
-            if one.future.done():
+            if one.token.done():
                 continue
             try:
-                member.client.submit(
-                    one.payloads, one.future, now=now, timeout_s=one.timeout_s, waits=one.waits
-                )
+                self._client.submit(one, now=now)
             except Full:  # handles see to it that this does not happen
-                self.fail(one.future, CallFailed("too many commands wait to be committed"))
+                self.fail(one.token, CallFailed("too many commands wait to be committed"))
             except EncodeError as error:
-                one.future.set_exception(error)
+                one.token.set_exception(error)
         state.queued_count = state.queued_bytes = 0
-
-    def resolve(self, resolved: SubmissionDone) -> None:
-        """Say what has become of commands."""
-        if not resolved.token.done():
-            resolved.token.set_result(resolved)
 
     def answer(self, future: Future[Any]) -> None:
         """Let a read that was granted see the machine, and say what it saw."""

@@ -80,16 +80,6 @@ class CommandsQueued:
     """There are submissions in the shared state."""
 
 
-@dataclass(slots=True, eq=False)
-class Submission:
-    """Commands in the shared state, and whom to tell what became of them."""
-
-    payloads: list[bytes]  # the commands, encoded
-    future: Any  # gets the first and last position, or an exception
-    timeout_s: float  # seconds they may wait
-    waits: bool  # whether it is notified when they are applied, or when they have left
-
-
 @dataclass(frozen=True, slots=True)
 class ReadAsked:
     """A strong read: `future` gets the answer, which the state has, when it may be given."""

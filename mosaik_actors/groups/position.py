@@ -70,7 +70,7 @@ class Positions(Sequence[Position[R]]):
     def __init__(
         self,
         positions: Sequence[int],
-        results: Mapping[int, bytes],
+        results: Mapping[int, bytes | None],
         decode: Callable[[bytes], AppliedOutcome],
     ) -> None:
         self._positions = positions

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import GroupTerminated
 from ..shared_state import SharedState
 from ..waiters import MakeFuture, Waiters
-from .client.client import SubmissionDone
+from .client.calls import Submission
 
 if TYPE_CHECKING:
     from .member.member import GroupMember
@@ -21,7 +21,7 @@ class GroupState(SharedState):
     def __init__(self, make_future: MakeFuture, events_backlog: int) -> None:
         super().__init__(events_backlog)
         self.member: GroupMember | None = None  # the member; None before it has started
-        self.submissions: deque[Any] = deque()  # put in by handles, not taken by the actor
+        self.submissions: deque[Submission] = deque()  # put in by handles, not taken by the actor
         self.queued_count = 0  # how many commands those are
         self.queued_bytes = 0  # and how many bytes
         self.reads: dict[Any, Callable[[], Any]] = {}  # futures of strong reads, and their answers
@@ -46,9 +46,9 @@ class GroupState(SharedState):
     def end_calls(self) -> None:
         """Notify all calls that wait what became of them: the member has ended."""
         while self.submissions:
-            self._fail(self.submissions.popleft().future)
+            self._fail(self.submissions.popleft().token)
         for event in () if self.member is None else self.member.end():
-            if not isinstance(event, SubmissionDone):
+            if not isinstance(event, Submission):
                 self._fail(event.token)
             elif not event.token.done():
                 event.token.set_result(event)

@@ -14,10 +14,10 @@ from thespian.actors import ActorAddress
 
 from ..config import require_above, seconds
 from ..errors import Closed, ConfigError, GroupOffline, GroupTerminated, QueryOffline
-from ..groups.client.client import SubmissionDone
+from ..groups.client.calls import Submission
 from ..groups.machine.machine import Consistency, QueryAnswer
 from ..groups.member.context import MemberSpec
-from ..groups.messages import CallCancelled, CallFailed, CommandsQueued, ReadAsked, Submission
+from ..groups.messages import CallCancelled, CallFailed, CommandsQueued, ReadAsked
 from ..groups.shared import GroupState
 from ..node import Node
 from ..runtime import ActorSystemClosed
@@ -46,9 +46,15 @@ class GroupCalls:
         self._line = asyncio.Lock()
 
     async def submit(
-        self, payloads: list[bytes], value: Any, timeout: float | timedelta | None, *, waits: bool
-    ) -> SubmissionDone:
-        """Have commands replicated; return when they are applied here, or only handed over.
+        self,
+        payloads: list[bytes],
+        count: int,
+        value: Any,
+        timeout: float | timedelta | None,
+        *,
+        waits: bool,
+    ) -> Submission:
+        """Have `count` commands replicated; return when they are applied here, or handed over.
 
         Raises:
             GroupOffline, GroupTerminated: As for `Group.execute`.
@@ -58,18 +64,18 @@ class GroupCalls:
         wait_s = _wait_s(timeout, self._spec.consensus.forward_timeout)
         state = self._state
         byte_count = sum(map(len, payloads))
-        if self._line.locked() or not self._has_room(len(payloads), byte_count):
-            wait_s = await self._wait_for_room(len(payloads), byte_count, value, wait_s)
+        if self._line.locked() or not self._has_room(count, byte_count):
+            wait_s = await self._wait_for_room(count, byte_count, value, wait_s)
         future = self._make_future()
-        state.submissions.append(Submission(payloads, future, wait_s, waits))
-        state.queued_count += len(payloads)
+        state.submissions.append(Submission(payloads, count, byte_count, future, wait_s, waits))
+        state.queued_count += count
         state.queued_bytes += byte_count
         if len(state.submissions) == 1 and not state.take_now():
             self.send(CommandsQueued())
         try:
             if future.done():  # a lone voter commits at once: others have their turn all the same
                 await asyncio.sleep(0)
-            done: SubmissionDone = await future
+            done: Submission = await future
         except asyncio.CancelledError:
             self._forget_call(future)
             raise
@@ -177,6 +183,8 @@ def _wait_s(timeout: float | timedelta | None, default_s: float) -> float:
     """Return how many seconds a call may take. Raises `ConfigError`."""
     if timeout is None:
         return default_s
+    if isinstance(timeout, int | float) and timeout > 0:  # on a hot path
+        return timeout
     try:
         wait_s = seconds(timeout) + 0
     except (TypeError, ValueError) as exc:

@@ -129,7 +129,7 @@ class Group(GroupReads[C, Q, A, R]):
             EncodeError: It is not of the machine's `Command`.
         """
         payloads = self._spec.host.codec.encode((command,))
-        done = await self._calls.submit(payloads, command, timeout, waits=True)
+        done = await self._calls.submit(payloads, 1, command, timeout, waits=True)
         (position,) = done.positions
         result = done.results.get(position)
         return Position(position, None if result is None else self._decode_result(result))
@@ -151,7 +151,7 @@ class Group(GroupReads[C, Q, A, R]):
         if not listed:
             raise NoCommands("no commands to execute")
         payloads = self._spec.host.codec.encode(listed)
-        done = await self._calls.submit(payloads, listed, timeout, waits=True)
+        done = await self._calls.submit(payloads, len(listed), listed, timeout, waits=True)
         return Positions(done.positions, done.results, self._decode_result)
 
     async def feed(self, command: C, *, timeout: float | timedelta | None = None) -> None:
@@ -164,7 +164,7 @@ class Group(GroupReads[C, Q, A, R]):
             GroupTerminated, EncodeError: As for `execute`.
         """
         payloads = self._spec.host.codec.encode((command,))
-        await self._calls.submit(payloads, command, timeout, waits=False)
+        await self._calls.submit(payloads, 1, command, timeout, waits=False)
 
     async def feed_many(
         self, commands: Iterable[C], *, timeout: float | timedelta | None = None
@@ -178,7 +178,7 @@ class Group(GroupReads[C, Q, A, R]):
         if not listed:
             raise NoCommands("no commands to feed")
         payloads = self._spec.host.codec.encode(listed)
-        await self._calls.submit(payloads, listed, timeout, waits=False)
+        await self._calls.submit(payloads, len(listed), listed, timeout, waits=False)
 
     async def query(
         self,

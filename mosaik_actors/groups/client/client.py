@@ -1,9 +1,9 @@
 """The commands of one member, from its callers to the log and back.
 
-A client numbers its commands from 1 and sends them to the leader in command batches, in
-order. It learns what became of them from the log as it is applied here. What is
-lost, refused or overtaken by a change of leader is sent again; `sessions` makes
-that exactly once (Raft thesis 6.3).
+A client numbers its payloads, of one command or several, from 1 and sends them to the
+leader in command batches, in order. It learns what became of them from the log as it is
+applied here. What is lost, refused or overtaken by a change of leader is sent again;
+`sessions` makes that exactly once (Raft thesis 6.3).
 
     waiting   accepted, without a number: may still be dropped, and then never
               takes effect.
@@ -25,40 +25,29 @@ numbered commands. They fail as unknown, and a new client begins.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from random import Random
 from typing import Any, Final
 
-import msgspec
-
 from ...codec import EncodeError
 from ...errors import Full
-from ..machine.payloads import COMMAND_BYTES_MAX, decode_position
-from ..machine.sessions import CommandAnswer, Refusal
-from ..wire.commands import CommandBatch
+from ..machine.payloads import (
+    COMMAND_BYTES_MAX,
+    PAYLOAD_BYTES,
+    PAYLOAD_COMMANDS,
+    decode_positions,
+)
+from ..machine.sessions import CommandAnswer, Refusal, read_results
+from ..wire.commands import ONE_COMMAND, CommandBatch, join_commands
 from ..wire.types import CLIENT_BYTES
-from .calls import CallDeadlines, PendingSubmission
+from .calls import CallDeadlines, Submission
 from .window import ClientWindow
 
 _BACKOFFS_MAX: Final = 4
-
-
-class SubmissionDone(msgspec.Struct, frozen=True):
-    """A submission is done.
-
-    Attributes:
-        token: Which one.
-        positions: The positions of its commands, in order; none when they were only
-            to be handed to a leader.
-        results: What they returned, encoded, by position; only what is known.
-    """
-
-    token: Any
-    positions: Sequence[int] = ()
-    results: Mapping[int, bytes] = msgspec.field(default_factory=dict)
+_DROPPED_MIN: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +80,20 @@ class ClientRenewed:
     unknown_count: int
 
 
-ClientEvent = SubmissionDone | SubmissionFailed | ClientRenewed
+ClientEvent = Submission | SubmissionFailed | ClientRenewed
+"""A `Submission` is done: its commands are applied, or handed to a leader."""
 
 
 class CommandClient:
     """The command client of one member in one group.
 
+    Attributes:
+        pending_count: Commands of submissions that are accepted and not answered whole.
+        pending_bytes: The same in bytes.
+
     Call `take_command_batches` once per turn of the loop, whatever happened, and hand
     what it returns to the leader, in order. After that, and after any other
-    call, drain `next_event` and re-read `get_timer`. `now` is monotonic seconds.
+    call, `take_events` and re-read `get_timer`. `now` is monotonic seconds.
 
     Args:
         client_id: 16 random bytes.
@@ -123,15 +117,16 @@ class CommandClient:
         self._pending_bytes = pending_bytes
         self._resend_s = resend_s
         self._rng = rng
-        self._events: deque[ClientEvent] = deque()
+        self._events: list[ClientEvent] = []
         self._deadlines = CallDeadlines()
-        # Without numbers, in order; with numbers and not answered, in order; and
-        # those of the latter that somebody waits for.
-        self._waiting: OrderedDict[Any, PendingSubmission] = OrderedDict()
-        self._waiting_commands = 0
-        self._waiting_bytes = 0
-        self._numbered: deque[PendingSubmission] = deque()
-        self._awaited: dict[Any, PendingSubmission] = {}
+        # Without numbers, in order, those that were cancelled without their payloads; with
+        # numbers and not answered, in order; and of both those that somebody waits for.
+        self._waiting: deque[Submission] = deque()
+        self._dropped_count = 0
+        self._numbered: deque[Submission] = deque()
+        self._awaited: dict[Any, Submission] = {}
+        self.pending_count = 0
+        self.pending_bytes = 0
         self._has_leader = False
         self._epoch: object = None
         self._begin(client_id)
@@ -142,7 +137,6 @@ class CommandClient:
         self._client_id = client_id
         self._born_index: int | None = None
         self._numbered.clear()
-        self._awaited.clear()
         self._window = ClientWindow()
         self._attempts = 0
         self._resend_at = inf
@@ -156,69 +150,38 @@ class CommandClient:
         return self._client_id
 
     @property
-    def pending_count(self) -> int:
-        """Commands that are accepted and not answered."""
-        return self._waiting_commands + self._window.count
-
-    @property
-    def pending_bytes(self) -> int:
-        """The same in bytes."""
-        return self._waiting_bytes + self._window.byte_count
-
-    @property
     def is_idle(self) -> bool:
         """Whether every command is answered."""
         return not self.pending_count
 
     def has_room(self, count: int, byte_count: int) -> bool:
         """Return whether `submit` would accept these; any number, when nothing is pending."""
-        window = self._window
-        pending = self._waiting_commands + window.next_number - window.base
-        return not pending or (
-            pending + count <= self._pending_commands
+        return not self.pending_count or (
+            self.pending_count + count <= self._pending_commands
             and self.pending_bytes + byte_count <= self._pending_bytes
         )
 
     # Callers.
 
-    def submit(
-        self,
-        payloads: Sequence[bytes],
-        token: Any,
-        *,
-        now: float,
-        timeout_s: float,
-        waits: bool,
-    ) -> None:
-        """Accept commands; a `SubmissionDone` or `SubmissionFailed` with the token follows.
-
-        Args:
-            payloads: The commands, encoded; at least one. They take effect in
-                this order and after all that were submitted before.
-            token: What the caller is reported with; can be hashed, and differs from
-                those of everything that is pending.
-            now: The time.
-            timeout_s: After so many seconds the caller is notified that it failed;
-                may be infinite.
-            waits: Whether it is resolved when the commands are applied, or when
-                they are handed to a leader for the first time.
+    def submit(self, submission: Submission, *, now: float) -> None:
+        """Accept commands; the submission, done, or a `SubmissionFailed` for it follows.
 
         Raises:
             Full: There is no room now; nothing was accepted.
             EncodeError: A command is larger than a log entry may be.
         """
-        assert payloads, "a submission of no commands"
-        assert token not in self._waiting, f"{token!r} is pending"
+        token, byte_count = submission.token, submission.byte_count
+        assert submission.payloads, "a submission of no commands"
         assert token not in self._awaited, f"{token!r} is pending"
-        byte_count = sum(map(len, payloads))
         if byte_count > COMMAND_BYTES_MAX:
-            _check_sizes(payloads)
-        if not self.has_room(len(payloads), byte_count):
-            raise Full(payloads)
-        submission = PendingSubmission(token, tuple(payloads), byte_count, now + timeout_s, waits)
-        self._waiting[token] = submission
-        self._waiting_commands += len(payloads)
-        self._waiting_bytes += byte_count
+            _check_sizes(submission.payloads)
+        if not self.has_room(submission.count, byte_count):
+            raise Full(submission.payloads)
+        submission.deadline = now + submission.timeout_s
+        self._waiting.append(submission)
+        self._awaited[token] = submission
+        self.pending_count += submission.count
+        self.pending_bytes += byte_count
         self._deadlines.add(submission)
 
     def cancel(self, token: Any) -> bool:
@@ -227,24 +190,21 @@ class CommandClient:
         One with numbers goes on in the background. No event follows. A token
         that is not pending is ignored.
         """
-        submission = self._waiting.get(token)
-        if submission is not None:
-            self._drop(submission)
-            self._deadlines.note_told(submission)
-            return True
         submission = self._awaited.pop(token, None)
-        if submission is not None:
-            self._deadlines.note_told(submission)
-        return False
+        if submission is None:
+            return False
+        self._deadlines.note_told(submission)
+        if submission.last:
+            return False
+        self._drop(submission)
+        return True
 
     def fail_all(self, reason: str) -> None:
         """Fail everything: the member leaves. What is numbered may take effect all the same."""
-        waiting = list(self._waiting.values())
         self._renew(reason)
-        for submission in waiting:
+        for submission in [one for one in self._waiting if one.payloads]:
             self._drop(submission)
-            self._deadlines.note_told(submission)
-            self._note_failed(submission, reason, may_take_effect=False)
+            self._fail(submission, reason, may_take_effect=False)
 
     # The group.
 
@@ -332,7 +292,7 @@ class CommandClient:
                 # here: a snapshot took their place. Repeating them brings them.
                 self._settle(now)
                 self._note_missing(now)
-            elif not self._receive_position(answer):
+            elif not self._receive_positions(answer):
                 return
         self._settle(now)
 
@@ -355,9 +315,12 @@ class CommandClient:
         while (submission := self._deadlines.pop_due(now)) is not None:
             self._time_out(submission)
 
-    def next_event(self) -> ClientEvent | None:
-        """Return the next event, None when there is none."""
-        return self._events.popleft() if self._events else None
+    def take_events(self) -> Sequence[ClientEvent]:
+        """Return what has happened since the last call."""
+        events = self._events
+        if events:
+            self._events = []
+        return events
 
     # Helpers: sending.
 
@@ -365,20 +328,44 @@ class CommandClient:
         return self._window.has_unsent or bool(self._waiting)
 
     def _number_waiting(self) -> None:
-        """Give numbers to what can be sent at once."""
+        """Give numbers to what can be sent at once.
+
+        Calls of one command each share a payload and its number: everywhere else the price is
+        one for each payload.
+        """
         waiting, window = self._waiting, self._window
         while waiting and window.may_number:
-            token, submission = waiting.popitem(last=False)
-            self._waiting_commands -= len(submission.payloads)
-            self._waiting_bytes -= submission.byte_count
-            submission.last = window.add(submission.payloads, submission.byte_count)
-            submission.payloads = ()
-            self._numbered.append(submission)
-            if submission.waits:
-                self._awaited[token] = submission
-            else:
-                self._deadlines.note_told(submission)
-                self._events.append(SubmissionDone(token))
+            submission = waiting.popleft()
+            payloads = submission.payloads
+            if not payloads:
+                self._dropped_count -= 1
+                continue
+            sharing = [submission]
+            head = payloads[0][:2]
+            if waiting and head[1:] == ONE_COMMAND and submission.count == 1:
+                self._take_alike(sharing, head)
+                if len(sharing) > 1:
+                    commands = [one.payloads[0][2:] for one in sharing]
+                    payloads = (join_commands(head[:1], commands),)
+            last = window.add(payloads, sum(map(len, payloads)))
+            for one in sharing:
+                one.last, one.payloads = last, ()
+                if not one.waits:
+                    self._resolve(one)
+            self._numbered += sharing
+
+    def _take_alike(self, sharing: list[Submission], head: bytes) -> None:
+        """Add those that follow to one of a single command, if they are encoded like it."""
+        waiting = self._waiting
+        room_bytes = PAYLOAD_BYTES - sharing[0].byte_count
+        while waiting and len(sharing) < PAYLOAD_COMMANDS:
+            following = waiting[0].payloads
+            if len(following) != 1 or following[0][:2] != head:
+                return
+            room_bytes -= len(following[0])
+            if room_bytes < 0:
+                return
+            sharing.append(waiting.popleft())
 
     def _send_again(self, sequence: int | None = None) -> None:
         """Send again from a number on, by default everything that is not answered."""
@@ -392,25 +379,35 @@ class CommandClient:
 
     # Helpers: answers.
 
-    def _receive_position(self, answer: CommandAnswer) -> bool:
-        """Take in the answer to the first command that has none; return whether to go on."""
-        position = decode_position(answer.position)
-        if position is None:
+    def _receive_positions(self, answer: CommandAnswer) -> bool:
+        """Take in the answer to the first payload that has none; return whether to go on."""
+        positions, numbered = decode_positions(answer.position), self._numbered
+        if positions is None:
             self._renew("it was applied, but its position is not known any more")
             return False
-        submission = self._numbered[0]
-        if not submission.is_told:
-            submission.positions.append(position)
-            if answer.result is not None:
-                submission.results[position] = answer.result
-        if self._window.base == submission.last:
-            self._numbered.popleft()
+        count, number = len(positions), self._window.base
+        results = () if answer.result is None else read_results(answer.result, count)
+        at = 0
+        while numbered and at < count:
+            submission = numbered[0]
+            is_last = submission.last == number
+            end = at + submission.left if is_last else count
+            if end > count:
+                break
             if not submission.is_told:
-                token = submission.token
-                del self._awaited[token]
-                self._deadlines.note_told(submission)
-                self._events.append(SubmissionDone(token, submission.positions, submission.results))
+                submission.note(positions[at:end], results[at:end])
+            submission.left -= end - at
+            at = end
+            if not is_last:
+                break
+            numbered.popleft()
+            self._let_go(submission)
+            if not submission.is_told:
+                self._resolve(submission)
         self._window.base += 1
+        if at != count or (numbered and numbered[0].last == number):
+            self._renew("something else was applied in its place")
+            return False
         return True
 
     def _receive_refusal(self, answer: CommandAnswer, now: float) -> bool:
@@ -453,34 +450,48 @@ class CommandClient:
 
     def _renew(self, reason: str) -> None:
         """Give up everything that has a number, and go on as another client."""
-        unknown_count, first = self._window.count, self._window.base
+        unknown_count = 0
         for submission in self._numbered:
-            if not submission.is_told:
-                unknown_count -= submission.last + 1 - first
-                self._deadlines.note_told(submission)
-                self._note_failed(submission, reason, may_take_effect=True)
-            first = submission.last + 1
+            self._let_go(submission)
+            if submission.is_told:
+                unknown_count += submission.left
+            else:
+                self._fail(submission, reason, may_take_effect=True)
         self._begin(self._rng.randbytes(CLIENT_BYTES))
         self._events.append(ClientRenewed(self._client_id, unknown_count))
 
-    def _time_out(self, submission: PendingSubmission) -> None:
+    def _time_out(self, submission: Submission) -> None:
         if submission.last:
-            del self._awaited[submission.token]
-            self._note_failed(submission, "not applied in time", may_take_effect=True)
+            self._fail(submission, "not applied in time", may_take_effect=True)
         else:
             self._drop(submission)
-            self._note_failed(submission, "no leader took it in time", may_take_effect=False)
+            self._fail(submission, "no leader took it in time", may_take_effect=False)
 
-    def _drop(self, submission: PendingSubmission) -> None:
+    def _drop(self, submission: Submission) -> None:
         """Take out a submission that has no numbers."""
-        del self._waiting[submission.token]
-        self._waiting_commands -= len(submission.payloads)
-        self._waiting_bytes -= submission.byte_count
+        submission.payloads = ()
+        self._let_go(submission)
+        self._dropped_count += 1
+        if self._dropped_count > _DROPPED_MIN and self._dropped_count * 2 > len(self._waiting):
+            self._waiting = deque([one for one in self._waiting if one.payloads])
+            self._dropped_count = 0
 
-    def _note_failed(
-        self, submission: PendingSubmission, reason: str, *, may_take_effect: bool
-    ) -> None:
-        self._events.append(SubmissionFailed(submission.token, may_take_effect, reason))
+    def _let_go(self, submission: Submission) -> None:
+        """Count a submission no more: it is answered, or never will be."""
+        self.pending_count -= submission.count
+        self.pending_bytes -= submission.byte_count
+
+    def _resolve(self, submission: Submission) -> None:
+        """Notify the caller that its commands are applied, or handed over."""
+        del self._awaited[submission.token]
+        self._deadlines.note_told(submission)
+        self._events.append(submission)
+
+    def _fail(self, submission: Submission, reason: str, *, may_take_effect: bool) -> None:
+        token = submission.token
+        del self._awaited[token]
+        self._deadlines.note_told(submission)
+        self._events.append(SubmissionFailed(token, may_take_effect, reason))
 
 
 def _check_sizes(payloads: Sequence[bytes]) -> None:

@@ -1,28 +1,30 @@
-"""The numbered commands of one client: which are sent, and which are answered.
+"""The numbered payloads of one client: which are sent, and which are answered.
 
     _floor ... base ... next_sent ... next_number
     answered  | sent    | not sent   | not numbered yet
 
-A command gets its number just before it is first sent. `go_back` moves
+A payload gets its number just before it is first sent. `go_back` moves
 `next_sent` back, to send once more what may be lost.
 
 Invariants:
     * `base` <= `next_sent` <= `next_number`, after every `settle`.
     * `sent_bytes` and `unsent_bytes` are those of the payloads kept.
-    * No more than `SENT_COMMANDS_MAX` commands and, but for the last command batch,
+    * No more than `SENT_PAYLOADS_MAX` payloads and, but for the last command batch,
       `SENT_BYTES_MAX` bytes are sent and not answered.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from ..wire.commands import COMMANDS_MAX
+from ..wire.commands import PAYLOADS_MAX
 
-COMMAND_BATCH_BYTES: Final = 1024 * 1024
-"""Bytes of commands in one command batch; one command always fits."""
+COMMAND_BATCH_BYTES: Final = 256 * 1024
+"""Bytes of commands in one command batch; one payload always fits. Small commands in so many
+bytes, some 30,000, are applied in milliseconds: an entry stops the loop until it is applied."""
 
-SENT_COMMANDS_MAX: Final = 32_768
+SENT_PAYLOADS_MAX: Final = 32_768
 SENT_BYTES_MAX: Final = 8 * 1024 * 1024
 """What may be on its way: beyond, commands wait without a number."""
 
@@ -73,18 +75,18 @@ class ClientWindow:
     @property
     def may_send(self) -> bool:
         """Whether more may be on its way."""
-        return self.next_sent - self.base < SENT_COMMANDS_MAX and self.sent_bytes < SENT_BYTES_MAX
+        return self.next_sent - self.base < SENT_PAYLOADS_MAX and self.sent_bytes < SENT_BYTES_MAX
 
     @property
     def may_number(self) -> bool:
         """Whether the next command batches would send more at once, without crowding the way."""
         return (
             self.unsent_bytes < COMMAND_BATCH_BYTES
-            and self.count < SENT_COMMANDS_MAX
+            and self.count < SENT_PAYLOADS_MAX
             and self.sent_bytes + self.unsent_bytes < SENT_BYTES_MAX
         )
 
-    def add(self, payloads: tuple[bytes, ...], byte_count: int) -> int:
+    def add(self, payloads: Sequence[bytes], byte_count: int) -> int:
         """Number commands; return the number of the last."""
         self._payloads += payloads
         self.unsent_bytes += byte_count
@@ -95,7 +97,7 @@ class ClientWindow:
         """Return the number and the payloads of the next command batch; they count as sent."""
         first, payloads = self.next_sent, self._payloads
         begin = first - self._floor + self._head
-        room = min(COMMANDS_MAX, SENT_COMMANDS_MAX - (first - self.base))
+        room = min(PAYLOADS_MAX, SENT_PAYLOADS_MAX - (first - self.base))
         end = min(begin + room, len(payloads))
         byte_count = self.unsent_bytes
         if byte_count > COMMAND_BATCH_BYTES:

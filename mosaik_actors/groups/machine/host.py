@@ -35,7 +35,6 @@ from ..wire.system_entries import Replay, SystemEntry, TakeSnapshot, decode_syst
 from .initial import InitialState
 from .ledger import Ledger
 from .machine import QueryAnswer, StateMachine
-from .payloads import encode_position
 from .runner import MachineFailed, Runner
 from .sessions import CommandAnswer, Refusal, SessionLimits, Sessions, refuse
 from .snapshot import Header, SnapshotError, checked_parts
@@ -135,6 +134,7 @@ class Host:
 
     def check_readable(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` unless all these commands of another member can be decoded here."""
+        self.codec.check_counts(payloads)
         commands, error = self.codec.decode(payloads)
         if error is not None:
             raise DecodeError(f"a command could not be decoded: {clip(error)}")
@@ -297,10 +297,8 @@ class Host:
 
     def _keep_results(self) -> None:
         """Keep what the commands of this entry returned."""
-        returned = self._runner.take_results()
-        results, first = self.sessions.results, self.position - len(returned) + 1
-        for position, result in enumerate(returned, first):
-            results.add(encode_position(position), result)
+        for position, returned in self._runner.take_results():
+            self.sessions.results.add(position, returned)
 
     def _with_result(self, answer: CommandAnswer) -> CommandAnswer:
         """Return an answer with what is kept of the command's result."""

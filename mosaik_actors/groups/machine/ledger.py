@@ -182,7 +182,7 @@ class Ledger(msgspec.Struct, array_like=True, eq=False):
         skipped = max(skipped, dict(self.came_from).get(origin, 0) - system_entry.origin_after)
         self.came_from = _count_up(self.came_from, origin, system_entry.origin_after + count)
         command_batches = skip_commands(system_entry.command_batches, skipped)
-        self.taken_count += sum(len(command_batch.payloads) for command_batch in command_batches)
+        self.taken_count += sum(batch.command_count for batch in command_batches)
         return command_batches
 
     def _finish(self, system_entry: FinishMerge) -> tuple[CommandBatch, ...] | None:
@@ -219,12 +219,12 @@ def skip_commands(
     """Return command batches without their first `count` commands."""
     left: list[CommandBatch] = []
     for batch in command_batches:
-        skipped = min(count, len(batch.payloads))
+        skipped = min(count, batch.command_count)
         count -= skipped
         if not skipped:
             left.append(batch)
-        elif skipped < len(batch.payloads):
-            left.append(batch.part(skipped, len(batch.payloads)))
+        elif skipped < batch.command_count:
+            left.append(batch.part(skipped, batch.command_count))
     return tuple(left)
 
 

@@ -13,6 +13,8 @@ from enum import Enum
 from inspect import iscoroutinefunction, signature
 from typing import Any, ClassVar, Generic
 
+import msgspec
+
 from ...config import require_between
 from ...errors import ConfigError
 from ...ids import GroupId, NetworkId
@@ -63,8 +65,7 @@ LeadershipPreference.NORMAL = LeadershipPreference()
 LeadershipPreference.OBSERVER = LeadershipPreference(is_observer=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ApplyContext:
+class ApplyContext(msgspec.Struct, frozen=True, gc=False):
     """Where in the group's history a command, or the first of a batch, is applied.
 
     The same on every member.
@@ -175,11 +176,11 @@ class StateMachine(Typed, Generic[C, Q, A, R]):
 
         Returns the result of each, or None when none has one. The default calls `apply` for each.
         """
-        first, apply = ctx.index, self.apply
-        rest = (ctx.log_position, ctx.term, ctx.committed, ctx.group_id, ctx.network_id)
+        apply, group_id, network_id = self.apply, ctx.group_id, ctx.network_id
+        place, term, committed = ctx.log_position, ctx.term, ctx.committed
         return [
-            apply(command, ctx if index == first else ApplyContext(index, *rest))
-            for index, command in enumerate(commands, first)
+            apply(command, ApplyContext(index, place, term, committed, group_id, network_id))
+            for index, command in enumerate(commands, ctx.index)
         ]
 
     def check_readable(self, commands: Sequence[C]) -> None:

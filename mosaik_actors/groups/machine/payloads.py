@@ -1,8 +1,11 @@
 """Commands and results as bytes: how they are encoded, alone and in runs.
 
-A payload is one command, as the codec of the machine's `Command` encodes a batch of one. Payloads
-travel and are ordered alone, but they are encoded and decoded in runs: the codec's price per call
-is several times that of one more command in a call.
+A payload is a batch as the codec of the machine's `Command` encodes it: of the one
+command of a call, or of many that were given in one call, at most
+`PAYLOAD_COMMANDS` and, but for a single larger one, `PAYLOAD_BYTES`. It is encoded,
+ordered, applied and decoded whole: the codec's price per call is several times that of
+one more command in a call. For the same reason payloads of single commands are decoded
+in runs.
 
 Invariant: decoding a run gives exactly what decoding each payload alone would. Members see the same
 log in different runs, so this must hold for any bytes. The run is therefore first split again at
@@ -23,33 +26,49 @@ from typing import Any, Final
 import msgspec
 
 from ...codec import WIDE, Codec, EncodeError, codec_for, ordered_codec_for
+from ...errors import DecodeError
+from ..wire.commands import ONE_COMMAND, count_commands, join_commands
 
 COMMAND_BYTES_MAX: Final = 3 * 1024 * 1024
 """A command's largest encoding: below what an entry of Raft may hold."""
 
+PAYLOAD_COMMANDS: Final = 1024
+PAYLOAD_BYTES: Final = 128 * 1024
+"""Beyond either, what is given in one call goes into several payloads."""
+
+PEER_COMMANDS_MAX: Final = 16 * PAYLOAD_COMMANDS
+"""Commands in a payload that a leader takes in from another member."""
+
 POSITION_BYTES: Final = 8
+COUNT_BYTES: Final = 4
 
 _NO_VALUE: Final = b"\xf0"
 _MISMATCH: Final = b"\xf1"
 _CLASS_NAME_CHARACTERS: Final = 100
 
 _HEAD_BYTES: Final = 2
-_ARRAY_OF_ONE: Final = b"\x91"
 _ARRAY_32: Final = b"\xdd"
 
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
-def encode_position(position: int) -> bytes:
-    """Return a position as `Sessions` remembers it."""
-    return position.to_bytes(POSITION_BYTES)
+def encode_position(position: int, count: int = 1) -> bytes:
+    """Return the position of a payload's first command, and how many it has, for `Sessions`."""
+    data = position.to_bytes(POSITION_BYTES)
+    return data if count == 1 else data + count.to_bytes(COUNT_BYTES)
 
 
-def decode_position(data: bytes | None) -> int | None:
-    """Return the position of a command that was applied; None when it is not known."""
-    if data is None or len(data) != POSITION_BYTES:
+def decode_positions(data: bytes | None) -> range | None:
+    """Return the positions of a payload that was applied; None when they are not known."""
+    if data is None:
         return None
-    return int.from_bytes(data)
+    if len(data) == POSITION_BYTES:
+        position = int.from_bytes(data)
+        return range(position, position + 1)
+    if len(data) == POSITION_BYTES + COUNT_BYTES:
+        position = int.from_bytes(data[:POSITION_BYTES])
+        return range(position, position + int.from_bytes(data[POSITION_BYTES:]))
+    return None
 
 
 class AppliedOutcome(msgspec.Struct, frozen=True):
@@ -70,18 +89,19 @@ class CommandCodec:
         self._codec: Codec[Any] = codec_for(type_)
 
     def encode(self, commands: Sequence[Any]) -> list[bytes]:
-        """Return a payload for each command, which decodes to a command again.
+        """Return the payloads of commands, which decode to them again.
 
         Raises:
             EncodeError: One is not of the type, or too large; `value` is the first such one.
         """
-        payloads = _encode_together(self._codec, commands) if len(commands) > 1 else None
-        if payloads is None:  # one, or which one it is, and why
-            payloads = [self._encode_checked(command) for command in commands]
-        for command, payload in zip(commands, payloads, strict=True):
+        if len(commands) == 1:
+            payload = self._encode_checked(commands[0])
             if len(payload) > COMMAND_BYTES_MAX:
-                why = f"a command of {len(payload)} bytes, at most {COMMAND_BYTES_MAX}"
-                raise EncodeError(command, why)
+                _check_size(commands[0], len(payload))
+            return [payload]
+        payloads = []
+        for at in range(0, len(commands), PAYLOAD_COMMANDS):
+            payloads += self._encode_run(commands[at : at + PAYLOAD_COMMANDS])
         return payloads
 
     def decode(self, payloads: Sequence[bytes]) -> tuple[list[Any], Exception | None]:
@@ -94,24 +114,52 @@ class CommandCodec:
             return commands, None
         commands = []
         for payload in payloads:
+            error: Exception | None = None
             try:
-                commands.append(self._codec.decode(payload))
+                more = self._codec.decode_batch(payload)
+                if not more:
+                    raise DecodeError("a payload without commands")
             except Exception as exc:
-                return commands, exc
+                more, error = [], exc
+                if count_commands(payload) > 1 and (cut := _cut_up(payload)):
+                    more, error = self.decode(cut)  # which one it is
+            commands += more
+            if error is not None:
+                return commands, error
         return commands, None
 
+    def check_counts(self, payloads: Sequence[bytes]) -> None:
+        """Raise `DecodeError` if one of the payloads would hold everything up for too long."""
+        for payload in payloads:
+            if (count := count_commands(payload)) > PEER_COMMANDS_MAX:
+                raise DecodeError(f"a payload of {count} commands, at most {PEER_COMMANDS_MAX}")
+
     def _encode_checked(self, command: Any) -> bytes:
-        payload = self._codec.encode(command)
+        payload = self._codec.encode_batch((command,))
         try:
-            self._codec.decode(payload)
+            self._codec.decode_batch(payload)
         except Exception as exc:  # whatever a record's own checks raise
             raise EncodeError(command, f"not a command of the machine: {exc}") from exc
         return payload
 
+    def _encode_run(self, commands: Sequence[Any]) -> list[bytes]:
+        """Return the payloads of several commands, encoded and checked in one call."""
+        try:
+            data = self._codec.encode_batch(commands)
+            self._codec.decode_batch(data)
+        except Exception:  # which one it is, and why
+            payloads = [self._encode_checked(command) for command in commands]
+            for command, payload in zip(commands, payloads, strict=True):
+                _check_size(command, len(payload))
+            return payloads
+        if len(data) <= PAYLOAD_BYTES:
+            return [data]
+        return _cut(data, commands)
+
     def _decode_together(self, payloads: Sequence[bytes]) -> list[Any] | None:
         """Return the commands of a run decoded in one call; None when that is not certain."""
         head = payloads[0][:_HEAD_BYTES]
-        if head[1:] != _ARRAY_OF_ONE or head[:1] == WIDE:
+        if head[1:] != ONE_COMMAND or head[:1] == WIDE:
             return None
         for payload in payloads:
             if not payload.startswith(head):
@@ -183,7 +231,36 @@ def _encode_together(codec: Codec[Any], values: Sequence[Any]) -> list[bytes] | 
         if data[:1] == WIDE:
             return None
         codec.decode_batch(data)
-        head = data[:1] + _ARRAY_OF_ONE
+        head = data[:1] + ONE_COMMAND
         return [head + bytes(raw) for raw in _split(memoryview(data)[1:])]
     except Exception:
         return None
+
+
+def _cut_up(payload: bytes) -> list[bytes]:
+    """Return a payload for each command in one; none when they cannot be told apart."""
+    try:
+        return [payload[:1] + ONE_COMMAND + bytes(raw) for raw in _split(payload[1:])]
+    except msgspec.MsgspecError:
+        return []
+
+
+def _cut(data: bytes, commands: Sequence[Any]) -> list[bytes]:
+    """Return the payloads of a batch that is too long for one. Raises `EncodeError`."""
+    form, payloads = data[:1], []
+    waiting: list[bytes] = []
+    size_bytes = 0
+    for command, raw in zip(commands, map(bytes, _split(memoryview(data)[1:])), strict=True):
+        _check_size(command, _HEAD_BYTES + len(raw))
+        if waiting and size_bytes + len(raw) > PAYLOAD_BYTES:
+            payloads.append(join_commands(form, waiting))
+            waiting, size_bytes = [], 0
+        waiting.append(raw)
+        size_bytes += len(raw)
+    return [*payloads, join_commands(form, waiting)]
+
+
+def _check_size(command: Any, size_bytes: int) -> None:
+    if size_bytes > COMMAND_BYTES_MAX:
+        text = f"a command of {size_bytes} bytes, at most {COMMAND_BYTES_MAX}"
+        raise EncodeError(command, text)

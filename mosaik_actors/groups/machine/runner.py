@@ -23,15 +23,16 @@ the group's id) would otherwise go on with different states, and nobody would kn
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from ...errors import MosaikError, clip
 from ...ids import GroupId, NetworkId
+from ..wire.commands import ONE_COMMAND, count_commands
 from .machine import ApplyContext, StateMachine
-from .payloads import CommandCodec, ResultCodec, encode_position
+from .payloads import CommandCodec, ResultCodec, decode_positions, encode_position
 
 RUN_COMMANDS_MAX: Final = 8192
 
@@ -56,7 +57,7 @@ class MachineFailed(MosaikError):
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """Where in a run an entry's commands begin, and what their context says of the entry."""
+    """Where in a run an entry's first command is, and what their context says of the entry."""
 
     offset: int
     index: int
@@ -89,26 +90,43 @@ class Runner:
         self._mismatch_why = ""
         self._has_mismatched = False
         self._payloads: list[bytes] = []
+        self._run_position = 0  # before the first command of the run
         self._places: list[_Place] = []
-        self._entry_offset = 0
+        self._entry_position = 0
+        self._entry_positions: list[bytes] = []
 
     def begin_entry(self) -> None:
         """Note that what is taken from now on belongs to another entry."""
-        self._entry_offset = len(self._payloads)
+        self._entry_position, self._entry_positions = self.position, []
 
     def take(self, payloads: Sequence[bytes]) -> list[bytes]:
-        """Take in commands to apply; return their positions, as `Sessions` keeps them."""
-        first = self.position + 1
-        self.position += len(payloads)
+        """Take in commands to apply; return where each payload's are, as `Sessions` keeps it."""
+        if not self._payloads:
+            self._run_position = self.position
         self._payloads += payloads
-        return [encode_position(position) for position in range(first, self.position + 1)]
+        first = self.position + 1
+        counts = [
+            1 if payload[1:2] == ONE_COMMAND else count_commands(payload) for payload in payloads
+        ]
+        self.position += sum(counts)
+        if self.position - first + 1 == len(counts):
+            positions = list(map(encode_position, range(first, self.position + 1)))
+        else:
+            positions = []
+            for count in counts:
+                positions.append(encode_position(first, count))
+                first += count
+        if self.results.is_wanted:
+            self._entry_positions += positions
+        return positions
 
     def end_entry(self, index: int, term: int) -> None:
         """Note that the entry is through. Raises `MachineFailed`."""
-        if len(self._payloads) == self._entry_offset:
+        if self.position == self._entry_position:
             return
-        self._places.append(_Place(self._entry_offset, index, term, self.position))
-        if not self._joins_entries or len(self._payloads) >= RUN_COMMANDS_MAX:
+        offset = self._entry_position - self._run_position
+        self._places.append(_Place(offset, index, term, self.position))
+        if not self._joins_entries or self.position - self._run_position >= RUN_COMMANDS_MAX:
             self.flush()
 
     def flush(self) -> None:
@@ -118,7 +136,7 @@ class Runner:
         payloads, places = self._payloads, self._places
         self._payloads, self._places = [], []
         commands, error = self.codec.decode(payloads)
-        first_position = self.position - len(payloads) + 1
+        first_position = self._run_position + 1
         if commands:
             self._apply(commands, first_position, _place_of(places, 0))
         if error is not None:
@@ -127,10 +145,14 @@ class Runner:
             what = f"the committed command {first_position + offset} could not be decoded"
             raise MachineFailed(_place_of(places, offset).index, error, what) from error
 
-    def take_results(self) -> list[bytes]:
-        """Return what the latest commands applied have returned, up to `position`."""
+    def take_results(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        """Return what the commands of this entry have returned: of each payload, and where."""
         returned, self._returned = self._returned, []
-        return returned
+        offset = 0
+        for position in self._entry_positions:
+            count = len(decode_positions(position) or ())
+            yield position, returned[offset : offset + count]
+            offset += count
 
     def take_mismatch(self) -> str:
         """Return why the first result that did not fit its type did not, once; empty for none."""
@@ -140,6 +162,7 @@ class Runner:
     def forget(self, position: int) -> None:
         """Drop what was taken and go on counting from a position."""
         self._payloads, self._places, self._returned = [], [], []
+        self._entry_positions = []
         self.position = position
 
     def _apply(self, commands: list[Any], position: int, place: _Place) -> None:

@@ -5,12 +5,12 @@ log. Each replica therefore remembers, per client, how far it has applied and wh
 thesis 6.3). The table is part of the replicated state: it changes only while entries are applied,
 in log order, with nothing but the log's content, and it is part of every snapshot.
 
-    * A client numbers its commands from 1, without a gap. They are applied in
-      that order: one that comes too early is refused and may come again. So
-      consecutive calls of a client take effect in order, whatever was lost.
-    * A repeated command is not applied; its first position and result are returned,
+    * A client numbers its payloads, of one command or several, from 1, without a gap. They
+      are applied in that order, each whole: one that comes too early is refused and may come
+      again. So consecutive calls of a client take effect in order, whatever was lost.
+    * A repeated payload is not applied; its first position and result are returned,
       until the client says that it has them (`CommandBatch.answered`).
-    * Memory is bounded: in clients, in commands for each, and in bytes of results:
+    * Memory is bounded: in clients, in payloads for each, and in bytes of results:
       of those the oldest are dropped, and then only the position is known. A client
       that is silent for `idle_index_count` log positions, or is the longest silent one
       when there are too many, is forgotten.
@@ -56,15 +56,15 @@ class Refusal(Enum):
 
 
 class CommandAnswer(msgspec.Struct, frozen=True):
-    """What became of one command of a command batch.
+    """What became of one payload of a command batch.
 
     Attributes:
-        sequence: The command's number.
+        sequence: The payload's number.
         position: Where it was applied, encoded; None when it was refused.
         refusal: Why it was not applied now, nor before.
         is_repeated: Whether it had been applied before.
-        result: What the machine returned, encoded; None when it has no results, or
-            this one was too large to be kept, or was dropped for later ones.
+        result: What the machine returned, encoded (see `read_results`); None when it has no
+            results, or this one was too large to be kept, or was dropped for later ones.
     """
 
     sequence: int
@@ -80,7 +80,7 @@ class SessionLimits:
 
     Attributes:
         client_count: Clients remembered.
-        result_count: Commands of one client that are remembered, not answered yet.
+        result_count: Payloads of one client that are remembered, not answered yet.
         result_bytes: A result longer than this is not kept.
         results_bytes: Of all results together; beyond, the oldest are dropped.
         idle_index_count: Log positions after which a silent client is forgotten.
@@ -94,7 +94,10 @@ class SessionLimits:
 
 
 class Results:
-    """What commands returned, by the positions of the commands, the oldest first."""
+    """What commands returned, by the positions of their payloads, the oldest first.
+
+    Of a payload with one command it is that result, of one with several an array of theirs.
+    """
 
     __slots__ = ("_limits", "_size_bytes", "kept")
 
@@ -103,10 +106,19 @@ class Results:
         self._size_bytes = 0
         self.kept: dict[bytes, bytes] = {}
 
-    def add(self, position: bytes, result: bytes) -> None:
-        """Keep what the command at a position returned, if it is not too large."""
-        if len(result) > self._limits.result_bytes:
-            return
+    def add(self, position: bytes, returned: Sequence[bytes]) -> None:
+        """Keep what the commands of a payload returned, but for those that are too large."""
+        size_max = self._limits.result_bytes
+        if len(returned) == 1:
+            (result,) = returned
+            if len(result) > size_max:
+                return
+        else:
+            result = encode([one if len(one) <= size_max else None for one in returned])
+        self.keep(position, result)
+
+    def keep(self, position: bytes, result: bytes) -> None:
+        """Keep what was kept before, of a snapshot."""
         self.kept[position] = result
         self._size_bytes += len(result) + _OVERHEAD_BYTES
         while self._size_bytes > self._limits.results_bytes:
@@ -220,7 +232,7 @@ class Sessions:
         sessions._forgotten_index = table.forgotten_index
         sessions._sessions.update((session.client, session) for session in table.rows)
         for position, result in table.results:
-            sessions.results.add(position, result)
+            sessions.results.keep(position, result)
         if sessions.to_bytes() != data:
             raise DecodeError("a table of sessions is not written as it should be")
         if len(sessions) > sessions._limits.client_count:
@@ -253,6 +265,17 @@ class Sessions:
         self._forgotten_index = max(self._forgotten_index, session.active_index)
 
 
+def read_results(result: bytes, count: int) -> Sequence[bytes | None]:
+    """Return what each command of a payload of `count` returned, of an answer's `result`."""
+    if count == 1:
+        return (result,)
+    try:
+        results = _results_decoder.decode(result)
+    except DecodeError:  # a peer's snapshot
+        return (None,) * count
+    return results if len(results) == count else (None,) * count
+
+
 def refuse(command_batch: CommandBatch, from_: int, refusal: Refusal) -> list[CommandAnswer]:
     """Return the answers to the commands of a batch from one on, which are not applied."""
     first = command_batch.first_sequence
@@ -267,4 +290,9 @@ class _Table(msgspec.Struct, frozen=True, array_like=True):
     results: Annotated[tuple[tuple[bytes, bytes], ...], msgspec.Meta(max_length=_KEPT_MAX)] = ()
 
 
+_results_decoder: BoundedDecoder[tuple[bytes | None, ...]] = BoundedDecoder(
+    Annotated[tuple[bytes | None, ...], msgspec.Meta(max_length=_RESULTS_MAX)],
+    "results",
+    TABLE_BYTES_MAX,
+)
 _decoder: BoundedDecoder[_Table] = BoundedDecoder(_Table, "a table of sessions", TABLE_BYTES_MAX)

@@ -18,7 +18,7 @@ from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, encode_command_ba
 from ..wire.frames import ForwardRefused, encode_control, encode_forward
 from .context import Context
 
-ENTRY_BYTES: Final = 1024 * 1024  # proposals are joined up to this size
+ENTRY_BYTES: Final = 256 * 1024  # proposals are joined up to this size: applied in milliseconds
 
 Origin = tuple[PeerId | None, CommandBatch]
 """A command batch, and the peer that forwarded it; None for one's own."""

@@ -30,7 +30,7 @@ from ..raft.pending_io import PendingIo
 from ..raft.raft import Raft
 from ..wire.commands import decode_command_batches
 from ..wire.frames import RAFT, with_history
-from ..wire.raft import Message, decode_message, encode_message
+from ..wire.raft import Appended, Message, decode_message, encode_message
 from ..wire.records import Entry, EntryKind
 from ..wire.status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, MemberStanding
 from ..wire.system_entries import SystemEntry, decode_system_entry, encode_system_entry
@@ -176,7 +176,7 @@ class FollowedHistory:
     def log_position(self) -> int:
         """Return the position the log's last command will have if all of them are applied."""
         return self._context.host.position + sum(
-            len(batch.payloads)
+            batch.command_count
             for entry in self.raft.log.tail(self.raft.applied_index + 1)
             if entry.kind is EntryKind.COMMANDS
             for batch in decode_command_batches(entry.data)
@@ -184,14 +184,23 @@ class FollowedHistory:
 
     # What the member passes on.
 
-    def receive_raft(self, peer: PeerId, body: memoryview, *, now: float) -> None:
-        """Take in a message of Raft. Raises `RemoteError`."""
-        message = decode_message(body)
+    def receive_raft(self, peer: PeerId, body: memoryview, *, now: float) -> bool:
+        """Take in a message of Raft; return whether a `pump` is needed. Raises `RemoteError`.
+
+        It is not after an acknowledgement that commits nothing: a leader of many followers
+        gets more of these than of others.
+        """
+        message, raft = decode_message(body), self.raft
         if self._context.saving.is_stalled or self.sync.holds_back(message):
-            return
-        if peer == self.raft.leader:
+            return True
+        if peer == raft.leader:
             self.elections.heard_s = now
-        self.raft.receive_message(peer, message, now=now)
+        if not isinstance(message, Appended):
+            raft.receive_message(peer, message, now=now)
+            return True
+        before = (raft.commit_index, raft.get_timer())
+        raft.receive_message(peer, message, now=now)
+        return (raft.commit_index, raft.get_timer()) != before or not raft.has_sent_all(peer)
 
     def propose_system_entry(self, system_entry: SystemEntry) -> None:
         """Put a system entry into the log; it comes back in `take_news`, applied or failed."""
@@ -315,8 +324,12 @@ class FollowedHistory:
     # What Raft says.
 
     def _send_messages(self, messages: tuple[tuple[PeerId, Message], ...]) -> None:
+        encoded: Message | None = None
+        data = b""
         for peer, message in messages:
-            self._context.send(peer, with_history(RAFT, self.id, encode_message(message)))
+            if message is not encoded:
+                encoded, data = message, with_history(RAFT, self.id, encode_message(message))
+            self._context.send(peer, data)
 
     def _finish(self, step: ready.Ready) -> int:
         """Steps 4 to 6 of a `Ready`, which is saved; return how many commands it had."""

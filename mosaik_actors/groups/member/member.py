@@ -24,7 +24,8 @@ from typing import Any, Final
 from ...errors import ConfigError, RemoteError
 from ...ids import PeerId
 from ...transport.close import CloseCode, CloseReason
-from ..client.client import SubmissionDone, SubmissionFailed
+from ..client.calls import Submission
+from ..client.client import SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
 from ..mesh.bond import BondFormed, BondLost, CloseLink, SendBondFrame, StatusChanged
 from ..mesh.standing_bonds import JoinHeartbeats
@@ -135,12 +136,12 @@ class GroupMember:
         members = (raft.configurations.latest_index, raft.final_configuration[0])
         return (history.id, self.why_offline, led, log, members)
 
-    def end(self) -> list[SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed]:
+    def end(self) -> list[Submission | SubmissionFailed | ReadGranted | ReadFailed]:
         """Return what became of all calls that wait, also of those decided and not handed out."""
         self.client.fail_all("the member has ended")
         self.reads.fail_all()
         self._take_client()
-        outcomes = SubmissionDone | SubmissionFailed | ReadGranted | ReadFailed
+        outcomes = Submission | SubmissionFailed | ReadGranted | ReadFailed
         ended = [event for event in self._context.events if isinstance(event, outcomes)]
         self._context.events.clear()
         return ended
@@ -212,10 +213,12 @@ class GroupMember:
         if all(mesh.is_repeated(link_id, data) for data in received):
             mesh.note_heard(link_id, now=now)
             return False
+        is_pump_needed = False
         for data in received:
             if not data or data[0] == frames.MESH:
                 mesh.receive_frame(link_id, data, now=now)
                 self._take_mesh(now)
+                is_pump_needed = True
                 continue
             peer = mesh.peer_of(link_id)
             if peer is None:
@@ -224,19 +227,21 @@ class GroupMember:
                 self._take_mesh(now)
                 return True
             try:
-                self._receive(peer, data, now)
+                is_pump_needed |= self._receive(peer, data, now)
             except RemoteError as exc:
+                is_pump_needed = True
                 reason = CloseReason(CloseCode.PROTOCOL_VIOLATION, f"{_VIOLATION}{exc}"[:250])
                 self._context.warn(f"peer {peer.short} {_VIOLATION}{exc}", peer)
                 mesh.close_link(link_id, reason, now=now)
                 self._take_mesh(now)
         mesh.note_heard(link_id, now=now)
-        return True
+        return is_pump_needed
 
-    def _receive(self, peer: PeerId, data: bytes, now: float) -> None:
+    def _receive(self, peer: PeerId, data: bytes, now: float) -> bool:
+        """Take in a frame; return whether a `pump` is needed."""
         match data[0]:
             case frames.RAFT | frames.FORWARD | frames.SYNC_ASK | frames.SYNC_ANSWER:
-                self._receive_of_history(peer, data, now)
+                return self._receive_of_history(peer, data, now)
             case frames.MERGE:
                 self._following.merge.receive_message(peer, data[1:], now=now)
             case frames.BOOTSTRAP:
@@ -245,22 +250,24 @@ class GroupMember:
                 self._receive_control(peer, data, now)
             case _:
                 pass  # of a later version
+        return True
 
-    def _receive_of_history(self, peer: PeerId, data: bytes, now: float) -> None:
+    def _receive_of_history(self, peer: PeerId, data: bytes, now: float) -> bool:
         """Take in a frame of the history that is followed here; ignore one of another."""
         history, body = frames.split_history(data)
         followed = self.history
         if followed is None or history != followed.id:
-            return
+            return True
         match data[0]:
             case frames.RAFT:
-                followed.receive_raft(peer, body, now=now)
+                return followed.receive_raft(peer, body, now=now)
             case frames.FORWARD:
                 followed.commands.receive_forward(peer, frames.decode_forward(body))
             case frames.SYNC_ASK:
                 followed.sync.provider.receive_message(peer, bytes(body), now=now)
             case frames.SYNC_ANSWER:
                 followed.sync.receive_answer(peer, bytes(body), now=now)
+        return True
 
     def _receive_control(self, peer: PeerId, data: bytes, now: float) -> None:
         match message := frames.decode_control(data):
@@ -405,6 +412,6 @@ class GroupMember:
         self._context.emit(MemberLeft())
 
     def _take_client(self) -> None:
-        for core in (self.client, self.reads):
-            while (outcome := core.next_event()) is not None:
-                self._context.emit(outcome)
+        self._context.events += self.client.take_events()
+        while (read := self.reads.next_event()) is not None:
+            self._context.emit(read)

@@ -13,7 +13,7 @@ What comes out is a row of `Replay` system entries, alike whoever reads the log:
       the histories that it continues. A system entry is of one origin.
     * A command's session begins nowhere (`BORN_LATEST`): it was applied, so nobody may refuse it as
       expired.
-    * A system entry takes at most `CHUNK_BYTES`, or one command if that is larger.
+    * A system entry takes at most `CHUNK_BYTES`, or one payload if that is larger.
 
 A log is read in slices, so that a long one stalls nobody.
 """
@@ -29,7 +29,12 @@ from ...errors import DecodeError
 from ..machine.ledger import Ledger, skip_commands
 from ..machine.sessions import CommandAnswer, Refusal, SessionLimits, Sessions
 from ..machine.sync_roles import LogReader
-from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, decode_command_batches
+from ..wire.commands import (
+    COMMAND_BATCHES_MAX,
+    CommandBatch,
+    count_commands,
+    decode_command_batches,
+)
 from ..wire.records import Entry, EntryKind
 from ..wire.status import Ancestor
 from ..wire.system_entries import FinishMerge, Replay, decode_system_entry
@@ -151,7 +156,7 @@ class ReplayStream:
         if isinstance(system_entry, Replay) and taken is not None:
             for command_batch in taken:
                 self._fresh_of(command_batch, entry.index)
-            count = sum(len(command_batch.payloads) for command_batch in taken)
+            count = sum(command_batch.command_count for command_batch in taken)
             origin_after = system_entry.origin_after + system_entry.command_count - count
             self._add(taken, system_entry.origin or system_entry.history, origin_after)
         self.is_at_end = self._ledger.is_closed
@@ -178,7 +183,7 @@ class ReplayStream:
 
     def _add_own(self, command_batch: CommandBatch) -> None:
         """Add commands that were first applied in this log, by whichever history it then was."""
-        start, count, ledger = 0, len(command_batch.payloads), self._ledger
+        start, count, ledger = 0, command_batch.command_count, self._ledger
         for origin, end in [*((a.history, a.own_count) for a in self._ancestors), (b"", INDEX_MAX)]:
             stop = min(count, start + end - ledger.own_count)
             if stop > start:
@@ -191,7 +196,7 @@ class ReplayStream:
     ) -> None:
         """Add commands of one origin, in a row, to the chunks."""
         for piece in (piece for batch in command_batches for piece in _split(batch)):
-            count = len(piece.payloads)
+            count = piece.command_count
             skipped = min(count, max(0, self._skip_count - self._position))
             for command_batch in skip_commands((piece,), skipped):
                 if self._open.origin != origin or not self._open.has_room_for(command_batch):
@@ -228,14 +233,14 @@ class _Chunk:
     def has_room_for(self, command_batch: CommandBatch) -> bool:
         return not self.command_batches or (
             self.size_bytes + _size(command_batch) <= CHUNK_BYTES
-            and self.command_count + len(command_batch.payloads) <= CHUNK_COMMANDS
+            and self.command_count + command_batch.command_count <= CHUNK_COMMANDS
             and len(self.command_batches) < COMMAND_BATCHES_MAX
         )
 
     def add(self, command_batch: CommandBatch) -> None:
         self.command_batches.append(command_batch)
         self.size_bytes += _size(command_batch)
-        self.command_count += len(command_batch.payloads)
+        self.command_count += command_batch.command_count
 
 
 def _do_nothing(payloads: Sequence[bytes]) -> list[bytes | None]:
@@ -253,9 +258,9 @@ def _size(command_batch: CommandBatch) -> int:
 
 
 def _split(command_batch: CommandBatch) -> list[CommandBatch]:
-    """Return a command batch in pieces that fit a chunk, or have one command."""
-    count = len(command_batch.payloads)
-    if count == 1 or (count <= CHUNK_COMMANDS and _size(command_batch) <= CHUNK_BYTES):
+    """Return a command batch in pieces that fit a chunk, or have one payload."""
+    half, count = len(command_batch.payloads) // 2, command_batch.command_count
+    if not half or (count <= CHUNK_COMMANDS and _size(command_batch) <= CHUNK_BYTES):
         return [command_batch]
-    half = count // 2
-    return [*_split(command_batch.part(0, half)), *_split(command_batch.part(half, count))]
+    middle = sum(map(count_commands, command_batch.payloads[:half]))
+    return [*_split(command_batch.part(0, middle)), *_split(command_batch.part(middle, count))]

@@ -383,6 +383,14 @@ class Raft(Replica):
             heard_s = max(heard_s, self.inside(progress.liveness.last_heard_at))
         return self.now - heard_s
 
+    def has_sent_all(self, peer: PeerId) -> bool:
+        """Whether this replica leads, means to go on, and has sent a follower the whole log."""
+        role = self.role
+        if not isinstance(role, Leader) or role.transfer_to is not None:
+            return False
+        progress = role.progress.get(peer)
+        return progress is not None and progress.next_index > self.log.last_index
+
     @property
     def is_quiesced(self) -> bool:
         """Whether this replica leads, and no follower needs a heartbeat (`quiescence`)."""

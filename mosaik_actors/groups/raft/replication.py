@@ -33,6 +33,8 @@ class Replication:
         self.progress: dict[PeerId, FollowerProgress] = {}
         self.lagged_followers = LaggedFollowers(replica.settings.lagged_delay)
         self.awaited_index = 0
+        self._shared_place = (-1, -1, -1)
+        self._shared: tuple[Append, int]
         self.heartbeat_at_s = replica.now
         self.news_at_s = inf
 
@@ -216,7 +218,6 @@ class Replication:
         """Send entries while the window allows."""
         replica = self._replica
         log = replica.log
-        settings = replica.settings
         while progress.may_send():
             next_index = progress.next_index
             is_probe = progress.state is ProgressState.PROBE
@@ -226,17 +227,29 @@ class Replication:
             if prev_term is None:
                 self._offer_snapshot(peer, progress)
                 break
-            entries = log.slice(
-                next_index,
-                last_index=log.last_index,
-                count_max=settings.append_entries,
-                bytes_max=settings.append_bytes,
-            )
-            message = Append(replica.term, next_index - 1, prev_term, replica.commit_index, entries)
+            message, size_bytes = self._append_after(next_index - 1, prev_term)
             self._send(peer, progress, message)
             progress.commit_sent = replica.commit_index
-            size_bytes = sum([len(entry.data) for entry in entries])
-            progress.sent(next_index - 1 + len(entries), size_bytes)
+            progress.sent(next_index - 1 + len(message.entries), size_bytes)
+
+    def _append_after(self, prev_index: int, prev_term: int) -> tuple[Append, int]:
+        """Return the entries after a place as a message, and their bytes.
+
+        All followers at the same place get the same one, so it is encoded once.
+        """
+        replica = self._replica
+        place = (prev_index, replica.log.last_index, replica.commit_index)
+        if place != self._shared_place:
+            entries = replica.log.slice(
+                prev_index + 1,
+                last_index=replica.log.last_index,
+                count_max=replica.settings.append_entries,
+                bytes_max=replica.settings.append_bytes,
+            )
+            append = Append(replica.term, prev_index, prev_term, replica.commit_index, entries)
+            self._shared = append, sum([len(entry.data) for entry in entries])
+            self._shared_place = place
+        return self._shared
 
     def _may_wait(self, peer: PeerId, progress: FollowerProgress) -> bool:
         """Return whether a follower gets the entries it has not been sent a little later."""

@@ -63,7 +63,7 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
     @property
     def command_count(self) -> int:
         """How many commands these are."""
-        return sum(len(command_batch.payloads) for command_batch in self.command_batches)
+        return sum(command_batch.command_count for command_batch in self.command_batches)
 
 
 class FinishMerge(msgspec.Struct, frozen=True, array_like=True, tag="finish"):

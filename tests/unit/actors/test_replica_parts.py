@@ -101,7 +101,8 @@ async def test_a_read_that_raises_raises_where_it_was_asked_for(
     error: Exception, raised: type[Exception]
 ) -> None:
     state: Any = FakeState()
-    calls = ReplicaCalls(state)
+    client: Any = None
+    calls = ReplicaCalls(state, client)
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def read() -> Any:

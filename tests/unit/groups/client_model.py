@@ -3,8 +3,8 @@
 Command batches to the leader are lost, doubled, delayed and overtaken; the leader
 changes, and what it had not committed is gone; the client's member misses
 answers, as when a snapshot takes their place; other clients come and go, until
-ours is forgotten, when there is little room for clients. Submissions are
-numbered payloads, so the order of what is applied shows at a glance.
+ours is forgotten, when there is little room for clients. Commands are
+numbers, so the order of what is applied shows at a glance.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+import msgspec
+
 from mosaik_actors.errors import Full
-from mosaik_actors.groups.client.client import (
-    ClientRenewed,
-    CommandClient,
-    SubmissionDone,
-    SubmissionFailed,
-)
+from mosaik_actors.groups.client.calls import Submission
+from mosaik_actors.groups.client.client import ClientRenewed, CommandClient, SubmissionFailed
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import CommandAnswer, SessionLimits, Sessions
-from mosaik_actors.groups.wire.commands import CommandBatch
+from mosaik_actors.groups.wire.commands import CommandBatch, join_commands
 
 STEP_S = 0.01
-STRANGER = b"strange client.."
+STRANGER = 1 << 40
+FORMS = (b"\x00", b"\x00", b"\x02")
+
+
+def encoded(form: bytes, commands: Sequence[int]) -> bytes:
+    """Return a payload of commands."""
+    return join_commands(form, [msgspec.msgpack.encode(number) for number in commands])
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,9 @@ class Faults:
 class Call:
     """One submission and what its caller saw."""
 
-    payloads: list[bytes]
+    commands: range
     waits: bool
-    outcome: SubmissionDone | SubmissionFailed | None = None
+    outcome: Submission | SubmissionFailed | None = None
     is_cancelled: bool = False
     never: bool = False
 
@@ -60,7 +64,7 @@ class Model:
     faults: Faults
     now: float = 0.0
     calls: dict[int, Call] = field(default_factory=dict)
-    applied: list[bytes] = field(default_factory=list)
+    applied: list[int] = field(default_factory=list)
     renewal_count: int = 0
 
     def __post_init__(self) -> None:
@@ -79,7 +83,7 @@ class Model:
         self.mail: list[tuple[float, int, CommandBatch]] = []
         self.epoch = 0
         self.has_leader = False
-        self.payload_count = 0
+        self.command_count = 0
         self.is_faulty = True
 
     # The play.
@@ -116,16 +120,21 @@ class Model:
         rng = self.rng
         if rng.random() < 0.6:
             count = rng.choice((1, 1, 1, 2, 5, 30))
-            payloads = [b"%d" % (self.payload_count + n) for n in range(count)]
+            commands = range(self.command_count, self.command_count + count)
+            # Of one form or the other, each alone or several in a payload.
+            form, size = rng.choice(FORMS), rng.choice((1, 3, 30))
+            payloads = [encoded(form, commands[at : at + size]) for at in range(0, count, size)]
             token = len(self.calls)
             waits = rng.random() < 0.7
             timeout_s = rng.choice((0.05, 0.3, 2.0, 100.0))
             try:
-                self.client.submit(payloads, token, now=self.now, timeout_s=timeout_s, waits=waits)
+                size_bytes = sum(map(len, payloads))
+                submission = Submission(payloads, count, size_bytes, token, timeout_s, waits)
+                self.client.submit(submission, now=self.now)
             except Full:
                 return
-            self.payload_count += count
-            self.calls[token] = Call(payloads, waits)
+            self.command_count += count
+            self.calls[token] = Call(commands, waits)
         if self.calls and rng.random() < 0.05:
             token = len(self.calls) - 1 - rng.randrange(min(4, len(self.calls)))
             call = self.calls[token]
@@ -150,7 +159,8 @@ class Model:
 
     def stranger(self) -> CommandBatch:
         """Return a command of some other client, which the group has to remember."""
-        return CommandBatch(self.rng.randbytes(16), self.index, 1, 0, (STRANGER,))
+        payload = encoded(FORMS[0], [STRANGER])
+        return CommandBatch(self.rng.randbytes(16), self.index, 1, 0, (payload,))
 
     def send(self, command_batch: CommandBatch) -> None:
         rng, faults = self.rng, self.faults
@@ -188,12 +198,15 @@ class Model:
         self.client.receive_answers(answers, self.now)
 
     def machine(self, payloads: Sequence[bytes]) -> list[bytes | None]:
-        first = len(self.applied) + 1
-        self.applied += payloads
-        return [encode_position(first + n) for n in range(len(payloads))]
+        positions: list[bytes | None] = []
+        for payload in payloads:
+            commands = msgspec.msgpack.decode(payload[1:])
+            positions.append(encode_position(len(self.applied) + 1, len(commands)))
+            self.applied += commands
+        return positions
 
     def take_events(self) -> None:
-        while (event := self.client.next_event()) is not None:
+        for event in self.client.take_events():
             if isinstance(event, ClientRenewed):
                 assert event.client_id == self.client.client_id
                 self.renewal_count += 1
@@ -203,24 +216,24 @@ class Model:
             assert not call.is_cancelled, "a caller that left was told"
             assert call.outcome is None, "a caller was told twice"
             call.outcome = event
-            if isinstance(event, SubmissionDone) and call.waits:
-                assert [self.applied[at - 1] for at in event.positions] == list(call.payloads)
+            if isinstance(event, Submission) and call.waits:
+                assert [self.applied[at - 1] for at in event.positions] == list(call.commands)
 
     # The judgement.
 
     def check(self) -> None:
-        mine = [int(payload) for payload in self.applied if payload != STRANGER]
+        mine = [command for command in self.applied if command != STRANGER]
         assert mine == sorted(set(mine)), "applied twice or out of order"
         there = set(mine)
         for call in self.calls.values():
-            applied = [int(payload) in there for payload in call.payloads]
+            applied = [command in there for command in call.commands]
             outcome = call.outcome
             assert call.is_cancelled == (outcome is None), "a caller was told nothing"
             if isinstance(outcome, SubmissionFailed) and not outcome.may_take_effect:
                 call.never = True
             if call.never:
                 assert not any(applied), "what never takes effect did"
-            elif isinstance(outcome, SubmissionDone) and call.waits:
+            elif isinstance(outcome, Submission) and call.waits:
                 assert all(applied), "what was resolved is missing"
             elif not self.renewal_count:
                 assert all(applied), "what a leader was handed is missing"

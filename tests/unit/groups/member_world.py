@@ -11,7 +11,8 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from mosaik_actors.groups.client.client import CommandClient, SubmissionDone, SubmissionFailed
+from mosaik_actors.groups.client.calls import Submission
+from mosaik_actors.groups.client.client import CommandClient, SubmissionFailed
 from mosaik_actors.groups.client.reads import ReadFailed, ReadGranted
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.host import Host
@@ -60,7 +61,7 @@ class Node:
         self.closed: list[tuple[int, CloseReason]] = []
         self.logged: list[str] = []
         self.told: list[Any] = []
-        self.outcomes: dict[Any, SubmissionDone | SubmissionFailed] = {}
+        self.outcomes: dict[Any, Submission | SubmissionFailed] = {}
         self.reads: dict[Any, bool] = {}
         self.holds_saves = False
         self.held: list[SaveBatch] = []
@@ -115,7 +116,7 @@ class Node:
                     self.held.append(batch)
                 else:
                     self._save(batch)
-            case SubmissionDone() | SubmissionFailed():
+            case Submission() | SubmissionFailed():
                 self.outcomes[event.token] = event
             case ReadGranted(token):
                 self.reads[token] = True
@@ -369,17 +370,20 @@ class World:
         self._number += 1
         token = token or f"call {self._number}"
         payloads = node.member.host.codec.encode(commands)
-        node.member.client.submit(payloads, token, now=node.now, timeout_s=timeout_s, waits=True)
+        size_bytes = sum(map(len, payloads))
+        call = Submission(payloads, len(commands), size_bytes, token, timeout_s, waits=True)
+        node.member.client.submit(call, now=node.now)
         node.pump()
         return token
 
-    def execute(self, number: int, *commands: Any, limit_s: float = 10.0) -> SubmissionDone:
-        """Execute commands; return what came of them, which must be success."""
+    def execute(self, number: int, *commands: Any, limit_s: float = 10.0) -> Submission:
+        """Execute commands; return what came of them, positions as a list. It must be success."""
         token = self.submit(number, *commands, timeout_s=limit_s)
         node = self.nodes[number]
         self.until(lambda: token in node.outcomes, limit_s + 1)
         outcome = node.outcomes[token]
-        assert isinstance(outcome, SubmissionDone), outcome
+        assert isinstance(outcome, Submission), outcome
+        outcome.positions = list(outcome.positions)
         return outcome
 
     def form(self, *numbers: int, voters: int = 3) -> Node:

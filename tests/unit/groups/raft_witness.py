@@ -86,7 +86,7 @@ class Machine:
                 for answer in self.sessions.apply(command_batch, entry.index, write):
                     answers[(command_batch.client, answer.sequence)] = answer
             for position, result in returned.items():
-                self.sessions.results.add(position, result)
+                self.sessions.results.add(position, [result])
         kept = self.sessions.results.kept
         for key, answer in answers.items():
             known = kept.get(answer.position or b"")

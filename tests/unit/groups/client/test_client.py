@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from math import inf
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
 
 from mosaik_actors.codec import EncodeError
 from mosaik_actors.errors import Full
+from mosaik_actors.groups.client.calls import Submission
 from mosaik_actors.groups.client.client import (
     ClientEvent,
     ClientRenewed,
     CommandClient,
-    SubmissionDone,
     SubmissionFailed,
 )
 from mosaik_actors.groups.client.window import (
     COMMAND_BATCH_BYTES,
     SENT_BYTES_MAX,
-    SENT_COMMANDS_MAX,
+    SENT_PAYLOADS_MAX,
 )
-from mosaik_actors.groups.machine.payloads import COMMAND_BYTES_MAX, encode_position
+from mosaik_actors.groups.machine.payloads import (
+    COMMAND_BYTES_MAX,
+    PAYLOAD_BYTES,
+    PAYLOAD_COMMANDS,
+    encode_position,
+)
 from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal
-from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
+from mosaik_actors.groups.wire.commands import (
+    CommandBatch,
+    count_commands,
+    encode_command_batches,
+    join_commands,
+)
 from mosaik_actors.groups.wire.raft import ENTRY_BYTES_MAX
+from mosaik_actors.wire_encoding import encode
 
 ID = b"i" * 16
 RESEND_S = 1.0
+
+
+@dataclass
+class Done:
+    """A submission is done, for comparisons."""
+
+    token: Any
+    positions: list[int]
+    results: dict[int, bytes | None] = field(default_factory=dict)
 
 
 def client(
@@ -53,14 +75,18 @@ def submit(
     timeout_s: float = inf,
     waits: bool = True,
 ) -> None:
-    to.submit(payloads, token, now=now, timeout_s=timeout_s, waits=waits)
+    count, size_bytes = sum(map(count_commands, payloads)), sum(map(len, payloads))
+    to.submit(Submission(payloads, count, size_bytes, token, timeout_s, waits), now=now)
 
 
-def events(of: CommandClient) -> list[ClientEvent]:
-    found = []
-    while (event := of.next_event()) is not None:
-        found.append(event)
-    return found
+def events(of: CommandClient) -> list[Done | ClientEvent]:
+    """Return what has happened."""
+    return [
+        Done(event.token, list(event.positions), event.results)
+        if isinstance(event, Submission)
+        else event
+        for event in of.take_events()
+    ]
 
 
 def sent(command_batches: list[CommandBatch]) -> list[tuple[int, tuple[bytes, ...]]]:
@@ -88,11 +114,70 @@ def test_commands_of_one_turn_travel_in_one_command_batch_and_are_resolved_when_
     assert command_batch == CommandBatch(ID, 7, 1, 0, (b"a", b"b", b"c"))
     assert c.take_command_batches(0.0, born_index=7) == []
     c.receive_answers(applied(1, 11, 12), 0.1)
-    assert events(c) == [SubmissionDone(1, [11])]
+    assert events(c) == [Done(1, [11])]
     c.receive_answers(applied(3, 15), 0.1)
-    assert events(c) == [SubmissionDone(2, [12, 15])]
+    assert events(c) == [Done(2, [12, 15])]
     assert c.is_idle
     assert c.pending_bytes == 0
+
+
+def single(number: int, form: bytes = b"\x00") -> bytes:
+    """Return the payload of one command, as the codec makes it."""
+    return join_commands(form, [bytes([number])])
+
+
+def test_calls_of_one_command_share_a_payload_and_each_has_its_own_answer() -> None:
+    c = client()
+    for token in range(4):
+        submit(c, single(token), token=token, waits=token != 1)
+    c.cancel(2)
+    submit(c, single(4), token=4)
+    [command_batch] = c.take_command_batches(0.0, born_index=0)
+    assert command_batch.payloads == (join_commands(b"\x00", [b"\0", b"\1"]), *shared(3, 4))
+    c.cancel(4)
+    both = encode([b"r0", None]), encode([b"r3", b"r4"])
+    positions = encode_position(11, 2), encode_position(17, 2)
+    answers = [CommandAnswer(n + 1, positions[n], result=both[n]) for n in range(2)]
+    c.receive_answers(answers, 0.0)
+    assert events(c) == [
+        Done(1, []),
+        Done(0, [11], {11: b"r0"}),
+        Done(3, [17], {17: b"r3"}),
+    ]
+    assert c.is_idle
+    assert c.pending_bytes == 0
+
+
+def shared(*numbers: int) -> list[bytes]:
+    return [join_commands(b"\x00", [bytes([number]) for number in numbers])]
+
+
+def test_only_what_is_encoded_alike_shares_a_payload() -> None:
+    c = client(pending_commands=2000, pending_bytes=1 << 30)
+    large = join_commands(b"\x00", [b"\xc6" + PAYLOAD_BYTES.to_bytes(4) + bytes(PAYLOAD_BYTES)])
+    given = [single(1), single(2), single(3, b"\x02"), *shared(4, 5), single(6), large, single(7)]
+    for token, payload in enumerate(given):
+        submit(c, payload, token=token)
+    [command_batch] = c.take_command_batches(0.0, born_index=0)
+    assert command_batch.payloads == (*shared(1, 2), *given[2:])
+    for number in range(PAYLOAD_COMMANDS + 1):
+        submit(c, single(8), token=f"more {number}")
+    [command_batch] = c.take_command_batches(0.0, born_index=0)
+    assert [count_commands(one) for one in command_batch.payloads] == [PAYLOAD_COMMANDS, 1]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_answer_that_is_for_more_or_fewer_commands_resolves_nobody_with_it(count: int) -> None:
+    """A leader that lies may have put something else there under our number."""
+    c = client()
+    for token in range(2):
+        submit(c, single(token), token=token)
+    c.take_command_batches(0.0, born_index=0)
+    c.receive_answers([CommandAnswer(1, encode_position(5, count))], 0.0)
+    found = events(c)
+    assert isinstance(found[-1], ClientRenewed)
+    assert all(len(one.positions) == 1 for one in found if isinstance(one, Done))
+    assert c.is_idle
 
 
 def test_nothing_is_numbered_before_there_is_a_leader() -> None:
@@ -129,7 +214,7 @@ def test_feeding_is_done_when_a_leader_is_handed_it() -> None:
     submit(c, b"a", waits=False)
     assert events(c) == []
     c.take_command_batches(0.0, born_index=0)
-    assert events(c) == [SubmissionDone("t")]
+    assert events(c) == [Done("t", [])]
     assert c.pending_count == 1
     c.set_leader(True, 2, 0.1)
     assert sent(c.take_command_batches(0.1, born_index=0)) == [(1, (b"a",))]
@@ -191,28 +276,29 @@ def test_command_batches_are_bounded_in_bytes_but_one_command_always_fits() -> N
 
 def test_what_is_on_its_way_is_bounded_and_the_rest_has_no_number() -> None:
     c = client(pending_bytes=1 << 30)
-    for token in range(12):
+    count = SENT_BYTES_MAX // COMMAND_BATCH_BYTES
+    for token in range(count + 4):
         submit(c, bytes(COMMAND_BATCH_BYTES), token=token)
-    assert len(c.take_command_batches(0.0, born_index=0)) == SENT_BYTES_MAX // COMMAND_BATCH_BYTES
+    assert len(c.take_command_batches(0.0, born_index=0)) == count
     assert c.take_command_batches(0.0, born_index=0) == []
-    assert c.cancel(11)
+    assert c.cancel(count + 3)
     assert not c.cancel(0)
     c.receive_answers(applied(1, 1, 2), 0.0)
     assert [
         command_batch.first_sequence for command_batch in c.take_command_batches(0.0, born_index=0)
-    ] == [9, 10]
+    ] == [count + 1, count + 2]
 
 
 def test_commands_on_their_way_are_bounded_in_number_too() -> None:
     c = client(pending_commands=1_000_000)
-    submit(c, *[b"x"] * (SENT_COMMANDS_MAX + 10), token=1)
+    submit(c, *[b"x"] * (SENT_PAYLOADS_MAX + 10), token=1)
     submit(c, b"y", token=2)
     [command_batch] = c.take_command_batches(0.0, born_index=0)
-    assert len(command_batch.payloads) == SENT_COMMANDS_MAX
+    assert len(command_batch.payloads) == SENT_PAYLOADS_MAX
     c.receive_answers(applied(1, *range(1, 6)), 0.0)
     [command_batch] = c.take_command_batches(0.0, born_index=0)
     assert (command_batch.first_sequence, command_batch.payloads) == (
-        SENT_COMMANDS_MAX + 1,
+        SENT_PAYLOADS_MAX + 1,
         (b"x",) * 5,
     )
     assert c.cancel(2), "it is not on its way, so it has no number"
@@ -323,7 +409,7 @@ def test_gap_is_filled_at_once_and_its_echoes_do_not_send_more() -> None:
     c.receive_answers(refused(Refusal.GAP, 3), 0.1)
     assert c.take_command_batches(0.1, born_index=0) == []
     c.receive_answers(applied(1, 1, 2, 3), 0.2)
-    assert [type(event) for event in events(c)] == [SubmissionDone] * 3
+    assert [type(event) for event in events(c)] == [Done] * 3
     assert c.get_timer() is None
 
 
@@ -357,7 +443,7 @@ def test_answers_that_were_missed_are_asked_for_again() -> None:
         CommandAnswer(2, encode_position(2), is_repeated=True),
     ]
     c.receive_answers(repeated, 0.2)
-    assert events(c) == [SubmissionDone(1, [1]), SubmissionDone(2, [2])]
+    assert events(c) == [Done(1, [1]), Done(2, [2])]
 
 
 def test_results_come_with_the_positions_as_far_as_they_are_known() -> None:
@@ -373,7 +459,7 @@ def test_results_come_with_the_positions_as_far_as_they_are_known() -> None:
         msgspec.structs.replace(four, result=b"4"),
     ]
     c.receive_answers(answers, 0.2)
-    assert events(c) == [SubmissionDone(2), SubmissionDone("t", [4, 5, 7], {4: b"1", 7: b"3"})]
+    assert events(c) == [Done(2, []), Done("t", [4, 5, 7], {4: b"1", 7: b"3"})]
 
 
 def test_answer_may_come_to_what_was_not_sent_again_yet() -> None:
@@ -383,7 +469,7 @@ def test_answer_may_come_to_what_was_not_sent_again_yet() -> None:
     c.set_leader(False, 1, 0.0)
     c.set_leader(True, 2, 0.0)
     c.receive_answers(applied(1, 1), 0.0)
-    assert c.pending_bytes == 2
+    assert c.pending_bytes == 3  # those of a call, until it is answered whole
     assert sent(c.take_command_batches(0.0, born_index=0)) == [(2, (b"bb",))]
 
 
@@ -444,7 +530,7 @@ def test_numbered_command_is_offered_though_its_caller_was_told_that_it_failed()
     submit(c, b"b", token=2)
     assert sent(c.take_command_batches(0.6, born_index=0)) == [(1, (b"a", b"b"))]
     c.receive_answers(applied(1, 1, 2), 0.7)
-    assert events(c) == [SubmissionDone(2, [2])]
+    assert events(c) == [Done(2, [2])]
 
 
 def test_cancelled_command_with_a_number_goes_on_and_nobody_is_told() -> None:
@@ -474,7 +560,7 @@ def test_token_may_be_used_again_when_it_is_done() -> None:
         submit(c, b"a")
         c.take_command_batches(0.0, born_index=0)
         c.receive_answers(applied(number, number), 0.0)
-    assert events(c) == [SubmissionDone("t", [1]), SubmissionDone("t", [2])]
+    assert events(c) == [Done("t", [1]), Done("t", [2])]
 
 
 @pytest.mark.parametrize("refusal", [Refusal.EXPIRED, Refusal.ANSWERED, Refusal.GAP])

@@ -17,7 +17,8 @@ from random import Random
 from time import process_time
 from typing import Any
 
-from mosaik_actors.groups.client.client import CommandClient, SubmissionDone
+from mosaik_actors.groups.client.calls import Submission
+from mosaik_actors.groups.client.client import CommandClient
 from mosaik_actors.groups.machine.machine import ApplyContext, StateMachine
 from mosaik_actors.groups.machine.payloads import encode_position
 from mosaik_actors.groups.machine.sessions import CommandAnswer
@@ -45,7 +46,7 @@ class Tally(StateMachine):
 
 
 def client_us(in_flight: int) -> float:
-    """Return what one command costs from `submit` to `SubmissionDone`, one token for each."""
+    """Return what one command costs from `submit` to `Submission`, one token for each."""
     client = CommandClient(
         CLIENT, pending_commands=65_536, pending_bytes=1 << 26, resend_s=1.0, rng=Random(1)
     )
@@ -55,7 +56,8 @@ def client_us(in_flight: int) -> float:
     for token in range(0, COMMANDS, in_flight):
         began_s = process_time()
         for number in range(in_flight):
-            client.submit((payload,), token + number, now=0.0, timeout_s=2.0, waits=True)
+            call = Submission((payload,), 1, len(payload), token + number, 2.0, waits=True)
+            client.submit(call, now=0.0)
         command_batches = client.take_command_batches(0.0, 1)
         cost_s += process_time() - began_s
         answers = []
@@ -68,8 +70,7 @@ def client_us(in_flight: int) -> float:
         began_s = process_time()
         client.receive_answers(answers, 0.0)
         client.get_timer()
-        while (event := client.next_event()) is not None:
-            resolved += isinstance(event, SubmissionDone)
+        resolved += sum(isinstance(event, Submission) for event in client.take_events())
         cost_s += process_time() - began_s
     assert resolved == COMMANDS
     assert client.is_idle
@@ -80,7 +81,7 @@ def host_us(per_entry: int) -> float:
     """Return what one command costs a host that answers it: sessions, decoding, applying."""
     machine = Tally()
     host = host_of(machine)
-    payloads = tuple(host.codec.encode([Put(str(number)) for number in range(256)]))
+    payloads = tuple(host.codec.encode([Put(str(number))])[0] for number in range(256))
     command_batches = [payloads[at : at + per_entry] for at in range(0, 256, per_entry)]
     entries: list[Entry] = []
     sequence = 1

@@ -49,7 +49,8 @@ REQUEST = b"r" * 16
 
 
 def payloads(host: Host, *texts: str) -> tuple[bytes, ...]:
-    return tuple(host.codec.encode([Put(text) for text in texts]))
+    """Return a payload for each command, as of calls with one command."""
+    return tuple(payload for text in texts for payload in host.codec.encode([Put(text)]))
 
 
 def command_batch(payloads: Sequence[bytes], first: int = 1, client: bytes = ME) -> CommandBatch:

@@ -12,12 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.codec import EncodeError
+from mosaik_actors.errors import DecodeError
 from mosaik_actors.groups.machine.payloads import (
     COMMAND_BYTES_MAX,
+    PAYLOAD_BYTES,
+    PAYLOAD_COMMANDS,
+    PEER_COMMANDS_MAX,
     CommandCodec,
-    decode_position,
+    decode_positions,
     encode_position,
 )
+from mosaik_actors.groups.wire.commands import count_commands, cut_payload
 
 
 class Add(msgspec.Struct, frozen=True, tag=True):
@@ -54,21 +59,70 @@ VALUES = st.recursive(
 )
 
 
+def each(codec: CommandCodec, commands: list[Any]) -> list[bytes]:
+    """Return a payload for each command, as of calls with one command."""
+    return [payload for command in commands for payload in codec.encode([command])]
+
+
 @given(st.lists(COMMANDS, max_size=8))
 @settings(deadline=None)
 def test_typed_commands_survive(commands: list[Any]) -> None:
-    payloads = TYPED.encode(commands)
-    assert len(payloads) == len(commands)
-    assert TYPED.decode(payloads) == (commands, None)
-    assert [TYPED.decode([payload])[0][0] for payload in payloads] == commands
+    for payloads in (TYPED.encode(commands), each(TYPED, commands)):
+        assert sum(map(count_commands, payloads)) == len(commands)
+        assert TYPED.decode(payloads)[0] == commands
 
 
 @given(st.lists(VALUES, max_size=8))
 @settings(deadline=None)
 def test_untyped_commands_survive(values: list[Any]) -> None:
-    payloads = UNTYPED.encode(values)
-    assert UNTYPED.decode(payloads) == (values, None)
-    assert [UNTYPED.decode([payload])[0][0] for payload in payloads] == values
+    for payloads in (UNTYPED.encode(values), each(UNTYPED, values)):
+        assert sum(map(count_commands, payloads)) == len(values)
+        assert UNTYPED.decode(payloads)[0] == values
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 16, PAYLOAD_COMMANDS, 2 * PAYLOAD_COMMANDS + 1])
+def test_commands_of_one_call_go_into_few_payloads(count: int) -> None:
+    commands = [Add(number) for number in range(count)]
+    payloads = TYPED.encode(commands)
+    assert len(payloads) == -(-count // PAYLOAD_COMMANDS)
+    assert sum(map(count_commands, payloads)) == count
+    assert TYPED.decode(payloads)[0] == commands
+
+
+def test_large_commands_go_into_more_payloads_each_of_a_good_size() -> None:
+    sizes = [PAYLOAD_BYTES // 3] * 4 + [2 * PAYLOAD_BYTES] + [1] * 20 + [COMMAND_BYTES_MAX - 100]
+    commands = [Name("x" * size) for size in sizes]
+    payloads = TYPED.encode(commands)
+    assert [count_commands(payload) for payload in payloads] == [2, 2, 1, 20, 1]
+    assert TYPED.decode(payloads)[0] == commands
+
+
+@given(st.lists(COMMANDS, min_size=2, max_size=40), st.data())
+@settings(deadline=None)
+def test_part_of_a_payload_is_some_of_its_commands(
+    commands: list[Any], data: st.DataObject
+) -> None:
+    (payload,) = TYPED.encode(commands)
+    start = data.draw(st.integers(0, len(commands) - 1))
+    stop = data.draw(st.integers(start + 1, len(commands)))
+    assert TYPED.decode([cut_payload(payload, start, stop)])[0] == commands[start:stop]
+    assert cut_payload(payload[:-1], start, stop) == payload[:-1]
+
+
+@given(st.binary(max_size=12))
+@settings(deadline=None)
+def test_head_says_how_many_commands_there_are_if_they_can_be_decoded(payload: bytes) -> None:
+    count, decoded = count_commands(payload), UNTYPED.decode([payload])
+    assert 0 < count <= max(1, len(payload))
+    assert decoded[1] is not None or len(decoded[0]) == count
+
+
+def test_payload_of_too_many_commands_is_not_taken_in_from_a_peer() -> None:
+    largest = b"\x02\xdd" + PEER_COMMANDS_MAX.to_bytes(4) + bytes(PEER_COMMANDS_MAX)
+    TYPED.check_counts([largest])
+    larger = b"\x02\xdd" + (PEER_COMMANDS_MAX + 1).to_bytes(4) + bytes(PEER_COMMANDS_MAX + 1)
+    with pytest.raises(DecodeError, match="at most"):
+        TYPED.check_counts([largest, larger])
 
 
 def mangled(payload: bytes, data: st.DataObject) -> bytes:
@@ -90,17 +144,19 @@ def mangled(payload: bytes, data: st.DataObject) -> bytes:
 def test_run_is_decoded_as_each_alone(codec: CommandCodec, data: st.DataObject) -> None:
     """Members cut runs where they like, so any difference would part them."""
     commands = data.draw(st.lists(COMMANDS if codec is TYPED else VALUES, min_size=1, max_size=6))
-    payloads = [mangled(payload, data) for payload in codec.encode(commands)]
+    made = each(codec, commands) + codec.encode(commands)
+    payloads = [mangled(payload, data) for payload in made]
     together = codec.decode(payloads)
     alone = [codec.decode([payload]) for payload in payloads]
-    good = list(takewhile(lambda one: one[1] is None, alone))
-    assert repr(together[0]) == repr([one[0][0] for one in good])
-    assert (together[1] is None) == (len(good) == len(alone))
+    count = sum(1 for _ in takewhile(lambda one: one[1] is None, alone))
+    upto = alone[: count + 1]  # of a payload with a bad command those before it
+    assert repr(together[0]) == repr([command for one in upto for command in one[0]])
+    assert (together[1] is None) == (count == len(alone))
 
 
 def test_shifted_boundaries_are_seen() -> None:
     """Joined, the bodies are two whole items; alone each payload is broken."""
-    one, other = UNTYPED.encode([[1, 2], 3])
+    one, other = each(UNTYPED, [[1, 2], 3])
     shifted = [one[:-1], other[:2] + one[-1:] + other[2:]]
     commands, error = UNTYPED.decode(shifted)
     assert commands == []
@@ -109,12 +165,22 @@ def test_shifted_boundaries_are_seen() -> None:
 
 def test_what_records_raise_themselves_makes_no_command() -> None:
     codec = CommandCodec(Strict)
-    good = codec.encode([Strict(1), Strict(2)])
+    good = each(codec, [Strict(1), Strict(2)])
     bad = good[0].replace(b"\x01", b"\xff")
     assert bad != good[0]
     commands, error = codec.decode([good[0], bad, good[1]])
     assert commands == [Strict(1)]
     assert "KeyError" in repr(error) or "-1" in str(error)
+
+
+def test_commands_before_a_bad_one_in_a_payload_are_decoded() -> None:
+    codec = CommandCodec(Strict)
+    payload = codec.encode([Strict(1), Strict(2), Strict(3)])[0].replace(b"\x02", b"\xff")
+    decoded = codec.decode([payload])
+    assert decoded[0] == [Strict(1)]
+    assert decoded[1] is not None
+    for broken in (payload[:-1], payload + b"\x00"):
+        assert codec.decode([broken])[0] == []
 
 
 @pytest.mark.parametrize("wrong", [None, "text", Add("text"), Name("a", object())])  # type: ignore[arg-type]
@@ -132,6 +198,8 @@ def test_command_that_no_entry_could_hold_is_refused() -> None:
 
 def test_positions_survive() -> None:
     for position in (1, 255, 1 << 40, (1 << 62) - 1):
-        assert decode_position(encode_position(position)) == position
-    for other in (None, b"", bytes(7), bytes(9)):
-        assert decode_position(other) is None
+        for count in (1, 2, 1 << 30):
+            positions = range(position, position + count)
+            assert decode_positions(encode_position(position, count)) == positions
+    for other in (None, b"", bytes(7), bytes(9), bytes(13)):
+        assert decode_positions(other) is None

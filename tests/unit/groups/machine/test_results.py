@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import ResultError
-from mosaik_actors.groups.machine.host import Host
+from mosaik_actors.groups.machine.host import Applied, Host
 from mosaik_actors.groups.machine.machine import (
     ApplyContext,
     StateMachine,
@@ -21,7 +21,7 @@ from mosaik_actors.groups.machine.machine import (
     signature_of,
 )
 from mosaik_actors.groups.machine.payloads import ResultCodec, encode_position
-from mosaik_actors.groups.machine.sessions import SessionLimits
+from mosaik_actors.groups.machine.sessions import SessionLimits, read_results
 from mosaik_actors.groups.position import Position, Positions
 from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
 from mosaik_actors.groups.wire.records import Entry, EntryKind
@@ -75,7 +75,7 @@ def entry(index: int, *command_batches: CommandBatch) -> Entry:
 def command_batch(
     host: Host, first: int, *amounts: Any, client: bytes = ME, answered: int = 0
 ) -> CommandBatch:
-    payloads = host.codec.encode([Add(amount) for amount in amounts])
+    payloads = [payload for one in amounts for payload in host.codec.encode([Add(one)])]
     return CommandBatch(client, 0, first, answered, tuple(payloads))
 
 
@@ -121,6 +121,35 @@ def test_repeated_command_has_the_result_of_its_one_run(kind: type[Total]) -> No
         pass
     assert outcomes(other, entry(3, mine)) == [(1, (0, 5), True)]
     assert other.query(None).result == 14
+
+
+def test_commands_of_one_payload_have_a_result_each() -> None:
+    """Kept and dropped together, but for one that is too large; also when asked again."""
+
+    class Echo(Total):
+        Result = str
+
+    def known(host: Host, applied: Applied) -> list[bytes | None]:
+        (answer,) = applied.answers
+        assert answer.position == encode_position(1, 3)
+        assert answer.result is not None
+        return list(read_results(answer.result, 3))
+
+    host, other = (host_of(Echo(), limits=SessionLimits(result_bytes=10)) for _ in range(2))
+    payloads = tuple(host.codec.encode([Add("a"), Add("much too long for that"), Add("c")]))
+    assert len(payloads) == 1
+    first = host.apply([entry(1, CommandBatch(ME, 0, 1, 0, payloads))], ME, 1)
+    results = known(host, first)
+    assert [one and host.results.decode(one).value for one in results] == ["a", None, "c"]
+    for _ in other.restore(list(host.snapshot_parts())):
+        pass
+    again = entry(2, CommandBatch(ME, 0, 1, 0, payloads))
+    assert known(host, host.apply([again], ME, 2)) == known(other, other.apply([again], ME, 2))
+    assert host.position == other.position == 3
+    host.apply([entry(3, CommandBatch(ME, 0, 2, 1, payloads))], ME, 3)
+    assert list(host.sessions.results.kept) == [encode_position(4, 3)]
+    for result, count in ((b"", 2), (b"\x91\xc0", 2), (b"\x00", 3)):  # of a peer's snapshot
+        assert read_results(result, count) == (None,) * count
 
 
 def test_answered_results_are_dropped() -> None:

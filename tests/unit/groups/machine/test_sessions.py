@@ -111,18 +111,18 @@ def test_unanswered_results_are_bounded() -> None:
 
 def test_large_results_are_not_kept() -> None:
     results = Sessions(SessionLimits(result_bytes=3)).results
-    results.add(b"1", b"abc")
-    results.add(b"2", b"abcd")
+    results.add(b"1", [b"abc"])
+    results.add(b"2", [b"abcd"])
     assert results.kept == {b"1": b"abc"}
 
 
 def test_oldest_results_make_room_for_new_ones() -> None:
     results = Sessions(SessionLimits(results_bytes=100)).results
     for number in range(5):
-        results.add(b"%d" % number, b"abc")  # each counts for 35 bytes
+        results.add(b"%d" % number, [b"abc"])  # each counts for 35 bytes
     assert list(results.kept) == [b"3", b"4"]
     results.forget([b"3", None, b"0"])
-    results.add(b"5", b"abc")
+    results.add(b"5", [b"abc"])
     assert list(results.kept) == [b"4", b"5"]
 
 
@@ -130,7 +130,7 @@ def test_results_are_kept_until_they_are_answered_or_the_client_is_forgotten() -
     sessions, machine = Sessions(SessionLimits(idle_index_count=10)), Adder()
     sessions.apply(command_batch(1, b"1", b"2", b"3"), 1, machine)
     for number in (1, 2, 3):
-        sessions.results.add(b"r%d" % number, b"%d" % number)
+        sessions.results.add(b"r%d" % number, [b"%d" % number])
     sessions.apply(command_batch(4, b"4", answered=2), 2, machine)
     assert sessions.results.kept == {b"r3": b"3"}
     sessions.apply(command_batch(1, b"x", client=BOB, born=20), 20, machine)
@@ -142,7 +142,7 @@ def test_results_are_part_of_the_table() -> None:
     sessions, machine = Sessions(), Adder()
     sessions.apply(command_batch(1, b"1", b"2"), 1, machine)
     bare = sessions.to_bytes()
-    sessions.results.add(b"r2", b"two")
+    sessions.results.add(b"r2", [b"two"])
     table = sessions.to_bytes()
     assert len(bare) < len(table)
     restored = Sessions.from_bytes(table)

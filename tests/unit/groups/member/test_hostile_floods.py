@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from mosaik_actors.groups.client.client import SubmissionDone
+from mosaik_actors.groups.client.calls import Submission
 from mosaik_actors.groups.machine.sync_roles import SyncContext, SyncProvider
 from mosaik_actors.groups.mesh.handshake import NONCE_BYTES, VERSION, OpenerHello
 from mosaik_actors.groups.sync.provider import ANSWERS_MAX, LogProvider, SnapshotProvider
@@ -90,6 +90,6 @@ def test_many_small_command_batches_at_once_are_all_applied() -> None:
     leader.pump(leader.member.receive_frames, link_id, forwarded)
     world.until(lambda: token in leader.outcomes)
     world.run(1)
-    assert isinstance(leader.outcomes[token], SubmissionDone)
+    assert isinstance(leader.outcomes[token], Submission)
     assert isinstance(leader.machine, Journal)
     assert len(leader.machine.numbers_of("many")) == count

@@ -5,6 +5,7 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.msgpack import decode, encode
 
 from mosaik_actors.groups.machine.ledger import Ledger
 from mosaik_actors.groups.machine.sessions import Refusal, SessionLimits, Sessions
@@ -21,6 +22,7 @@ from mosaik_actors.groups.wire.commands import (
     CommandBatch,
     decode_command_batches,
     encode_command_batches,
+    join_commands,
 )
 from mosaik_actors.groups.wire.raft import ENTRY_BYTES_MAX
 from mosaik_actors.groups.wire.records import Entry, EntryKind
@@ -96,6 +98,21 @@ def payloads_of(system_entries: Sequence[Replay]) -> list[bytes]:
         for command_batch in system_entry.command_batches
         for payload in command_batch.payloads
     ]
+
+
+def commands_of(payloads: Iterable[bytes]) -> list[bytes]:
+    """Return the commands in payloads, where some have several."""
+    return [
+        command
+        for payload in payloads
+        for command in (decode(payload[1:]) if payload.startswith(b"\0") else [payload])
+    ]
+
+
+def payload_of(client: bytes, number: int) -> bytes:
+    """Return a client's payload of that number, of one command or more."""
+    commands = [client[:1] + bytes([number, n]) for n in range(1 + number % 3)]
+    return join_commands(b"\0", list(map(encode, commands)))
 
 
 def test_only_what_was_applied_is_replayed() -> None:
@@ -283,9 +300,9 @@ def test_replay_gives_the_state_that_the_members_had(seed: int) -> None:
     log = _random_log(rng)
     applied = _applied(log, limits)
     system_entries = acts_of(log, limits=limits)
-    assert payloads_of(system_entries) == applied
+    assert commands_of(payloads_of(system_entries)) == applied
     if limits == SessionLimits():
-        assert merged_commands(OWN, log) == applied
+        assert commands_of(merged_commands(OWN, log)) == applied
     ledger, sessions, state = Ledger(WINNER), Sessions(limits), list[bytes]()
     index = 0
     while ledger.taken_of(OWN) < len(applied):
@@ -308,7 +325,7 @@ def _random_log(rng: Random) -> Log:
         client = rng.choice(clients)
         first = max(1, sent[client] + 1 + rng.choice((0, 0, 0, -2, 1)))
         length = rng.randint(1, 4)
-        payloads = tuple(client[:1] + bytes([first + n]) for n in range(length))
+        payloads = tuple(payload_of(client, first + n) for n in range(length))
         answered = rng.randint(0, max(0, first - 1))
         log.add([CommandBatch(client, len(log.all), first, answered, payloads)])
         if first <= sent[client] + 1:
@@ -358,7 +375,7 @@ def _apply(
 
 def _into(state: list[bytes]) -> Callable[[Sequence[bytes]], list[bytes | None]]:
     def take(payloads: Sequence[bytes]) -> list[bytes | None]:
-        state.extend(payloads)
+        state.extend(commands_of(payloads))
         return [None] * len(payloads)
 
     return take
@@ -400,6 +417,22 @@ def test_commands_of_a_continued_history_keep_their_origin() -> None:
         (b"", 5, 4, [b"a5", b"a6"]),
     ]
     assert merged_commands(OWN, log, ancestors=ancestors) == payloads_of(system_entries)
+
+
+def test_history_may_go_on_within_a_payload() -> None:
+    """Whoever says so lies, for a payload is applied whole: all are told the same by it."""
+    payload = join_commands(b"\0", [b"\1", b"\2", b"\3"])
+    log = Log([command_batch(1, b"a", payload, b"b")], CloseInto(WINNER))
+    stream = ReplayStream(OWN, log, ancestors=(Ancestor(ONE, 1, 2, 2),))
+    system_entries = taken_of(stream)
+    assert [one.command_count for one in system_entries] == [2, 3]
+    numbers = [
+        (batch.first_sequence, len(batch.payloads))
+        for one in system_entries
+        for batch in one.command_batches
+    ]
+    assert numbers == [(1, 2), (2, 2)]
+    assert stream.finish().command_count == 5
 
 
 def test_log_is_read_as_it_was_applied_by_the_history_it_then_was() -> None:
