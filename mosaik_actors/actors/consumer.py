@@ -12,9 +12,8 @@ Failure: a producer that breaks a rule is closed with the rule's code and tried
 
 Inbound, a burst takes one way: one `FramesReceived` per loop turn, one decode
 call per frame, one hand-over to the inbox per frame. Once a session stands, the
-link hands its frames over directly (`Inlet`), without a turn in the mailbox:
-that is a turn of the loop less in every round trip, and an answer leaves with the
-datagram that acknowledges the question.
+link hands its frames over directly (`Inlet`), without a turn in the mailbox, and
+who waits for them goes on when all is read.
 """
 
 from __future__ import annotations

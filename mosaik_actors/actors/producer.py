@@ -14,11 +14,10 @@ Failure: a subscriber that breaks a rule is closed with the rule's code and
 One burst takes one way: the handle's outbox, `FanOut.publish`, one write per
 subscriber of the same bytes.
 
-Two calls reach this actor without a turn in its mailbox, on the same thread and
-never inside one another, because a turn of the loop on each side is a good part
-of a round trip: the acknowledgements, as the link hands them over, and the
-first item after a calm moment (`_publish_now`), which so leaves with the
-datagram that answers the one it came from.
+Two calls reach this actor without a turn in its mailbox, never inside one another, because a
+turn of the loop is a good part of a round trip: the acknowledgements, as the link hands
+them over, and the first item after a calm moment, or in answer to what came
+(`_publish_now`). Alone, and for one subscriber, it leaves at once (`_write_lone`).
 """
 
 from __future__ import annotations
@@ -312,9 +311,8 @@ class ProducerActor(TypeDispatcher):
 
     def _publish_now(self) -> bool:
         """Publish at once unless there was a burst just now; return whether it was done."""
-        if self._is_pumping:
-            return False
-        if self._now() - self._published_at < CALM_S and not self._may_answer():
+        is_calm = self._now() - self._published_at >= CALM_S or self._may_answer()
+        if self._is_pumping or not is_calm:
             return False
         return self._node.system.run_now(self.myAddress, self._publish_alone)
 
@@ -332,12 +330,10 @@ class ProducerActor(TypeDispatcher):
 
     def _write_lone(self) -> bool:
         """Send the only item there is on its way now; return whether that could be done."""
-        written = self._publisher.publish_lone()
-        if written is None:
+        if (written := self._publisher.publish_lone()) is None:
             return False
         link, frame = written
-        channel = self._state.channels.get(link)
-        if channel is not None:
+        if (channel := self._state.channels.get(link)) is not None:
             channel.item_count += 1
             channel.byte_count += len(frame)
             link.write_now(frame)

@@ -18,7 +18,8 @@ A link's life:
 
 Everything here happens on the event loop's thread. Writing is a synchronous
 append: the bytes leave with the current loop turn, so all that one turn writes
-shares datagrams. Frames that arrive in one turn reach the sink as one batch.
+shares datagrams (but for `Link.write_now`). Frames that arrive in one turn reach the
+sink as one batch.
 """
 
 from __future__ import annotations

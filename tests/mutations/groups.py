@@ -56,6 +56,20 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        "calls that share a payload share an answer",
+        "client.client",
+        "            at = end\n",
+        "            at = end if end == count else 0\n",
+        "client.test_client:test_calls_of_one_command_share_a_payload_and_each_has_its_own_answer",
+    ),
+    Mutation(
+        "payload that is cut counts as whole",
+        "merge.replay",
+        "            count = piece.command_count\n",
+        "            count = len(piece.payloads)\n",
+        "merge.test_merge_replay:test_history_may_go_on_within_a_payload",
+    ),
+    Mutation(
         "log that became shorter not noticed",
         "raft.replica",
         "return counted_index > self.log.last_index and",
