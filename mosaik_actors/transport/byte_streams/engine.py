@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from ...errors import RemoteError
@@ -43,6 +43,7 @@ from ..engine_events import ConnectionEnded, EngineEvent, HandshakeDone, StreamA
 from ..engine_face import UNPROVEN_BYTES_MAX
 from ..frames import clip_text
 from .pings import Pings
+from .stream import EngineStream
 
 HEAD_BYTES: Final = 9
 PART_BYTES_MAX: Final = 128 * 1024
@@ -71,20 +72,6 @@ Identify = Callable[[int, bytes], list[tuple[int, bytes]] | HandshakeDone | None
 
 Raises `RemoteError` for what proves nothing.
 """
-
-
-class _Stream:
-    """One stream: what waits to be sent, and which ends are still to come."""
-
-    __slots__ = ("is_ended_here", "is_ended_there", "is_finishing", "pieces", "sent_at", "waiting")
-
-    def __init__(self) -> None:
-        self.pieces: deque[bytes | memoryview] = deque()
-        self.waiting = 0
-        self.is_finishing = False
-        self.is_ended_here = False
-        self.is_ended_there = False
-        self.sent_at = 0  # how much had been sent of all, with the last of this stream
 
 
 class StreamEngine:
@@ -124,7 +111,7 @@ class StreamEngine:
         self._identified_by: float | None = now + handshake_timeout
         self._identify: Identify | None = None
         self._events: deque[EngineEvent] = deque()
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, EngineStream] = {}
         self._next_id = 0 if is_initiator else 1
         self._last_theirs = -1
         self._their_count = 0
@@ -244,7 +231,7 @@ class StreamEngine:
         stream_id = self._next_id
         self._next_id += 4  # ids as in QUIC (RFC 9000 section 2.1)
         if not self._is_over:
-            self._streams[stream_id] = _Stream()
+            self._streams[stream_id] = EngineStream()
             self._ready[stream_id] = None  # so that the peer hears of streams in their order
         return stream_id
 
@@ -339,26 +326,14 @@ class StreamEngine:
     def _put_control(self, kind: int, stream_id: int, data: bytes) -> None:
         self._control.append(_HEAD.pack(kind, stream_id, len(data)) + data)
 
-    def _take_part(self, stream_id: int, stream: _Stream, pieces: list[bytes | memoryview]) -> int:
+    def _take_part(
+        self, stream_id: int, stream: EngineStream, pieces: list[bytes | memoryview]
+    ) -> int:
         """Move the next part of a stream to what leaves now; return how long it is."""
-        count = stream.waiting
-        if count > PART_BYTES_MAX:
-            count = _whole_pieces(stream.pieces)
+        count = stream.next_part_bytes(PART_BYTES_MAX)
         is_last = stream.is_finishing and count == stream.waiting
         pieces.append(_HEAD.pack(DATA_END if is_last else DATA, stream_id, count))
-        stream.waiting -= count
-        left = count
-        while left:
-            piece = stream.pieces[0]
-            if len(piece) <= left:
-                pieces.append(piece)
-                left -= len(piece)
-                stream.pieces.popleft()
-            else:
-                view = memoryview(piece)
-                pieces.append(view[:left])
-                stream.pieces[0] = view[left:]
-                left = 0
+        stream.move(count, pieces)
         if is_last:
             stream.is_ended_here = True
             self._forget_ended(stream_id, stream)
@@ -454,7 +429,7 @@ class StreamEngine:
         if piece or is_end:
             self._events.append(StreamData(stream_id, piece, is_end))
 
-    def _open_theirs(self, stream_id: int) -> _Stream | None:
+    def _open_theirs(self, stream_id: int) -> EngineStream | None:
         """Return the stream that the peer opens, None for one that ended here."""
         first = 1 if self._is_initiator else 0
         if stream_id & 3 != first:
@@ -467,7 +442,7 @@ class StreamEngine:
             raise RemoteError(f"more than {self._streams_max} streams")
         self._last_theirs = stream_id
         self._their_count += 1
-        stream = self._streams[stream_id] = _Stream()
+        stream = self._streams[stream_id] = EngineStream()
         return stream
 
     def _take_abort(self, code: int) -> None:
@@ -492,11 +467,11 @@ class StreamEngine:
 
     # Ends.
 
-    def _forget_ended(self, stream_id: int, stream: _Stream) -> None:
+    def _forget_ended(self, stream_id: int, stream: EngineStream) -> None:
         if stream.is_ended_here and stream.is_ended_there:
             self._drop(stream_id)
 
-    def _drop(self, stream_id: int) -> _Stream | None:
+    def _drop(self, stream_id: int) -> EngineStream | None:
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
             self._ready.pop(stream_id, None)
@@ -522,19 +497,6 @@ def make_engine(
         now=now,
         remote=remote,
     )
-
-
-def _whole_pieces(pieces: Iterable[bytes | memoryview]) -> int:
-    """Return how much of a stream the next part takes: whole pieces, where one is not too large.
-
-    So frames are not cut for no reason, and the reader has less to put together.
-    """
-    count = 0
-    for piece in pieces:
-        if count + len(piece) > PART_BYTES_MAX:
-            break
-        count += len(piece)
-    return count if count >= PART_BYTES_MAX // 4 else PART_BYTES_MAX
 
 
 def _read_number(data: bytes) -> int:

@@ -37,7 +37,7 @@ def keep_freed_memory() -> None:
 
     glibc gives each large block back to the system, and has the system clear another one
     for the next frame, until it has seen a larger one freed (M_MMAP_THRESHOLD in mallopt(3)).
-    This one is never written to. It made a third of what an item of 64 KiB costs.
+    This one is never written to. It made about a quarter of what an item of 64 KiB costs.
     """
     bytes(KEPT_BYTES)
 
