@@ -129,7 +129,7 @@ class GossipActor(TypeDispatcher):
         self._catalog = message.catalog
         self._gossip = message.gossip
         self._exchange = Exchange(message.core, message.gossip)
-        self._links = GossipLinks(self, message.node, message.config, message.catalog)
+        self._links = GossipLinks(self, self._node, self._config, self._catalog, self._allowance_s)
         self._network_name = message.network_name
         self._vouch(message.bootstrap)
         self._gossip.receive_hints("bootstrap", message.bootstrap, now=self._now())
@@ -311,8 +311,7 @@ class GossipActor(TypeDispatcher):
                 self.send(self._catalog, RefreshEntry())
             case DialNeighbour(addr, purpose, urgent):
                 contact = Contact.of(self._core.me.addr) if purpose == "join" else None
-                link_purpose = LinkPurpose(purpose, urgent, contact)
-                self._links.dial(LinkRole.DIAL, addr, link_purpose)
+                self._links.dial(LinkRole.DIAL, addr, LinkPurpose(purpose, urgent, contact))
             case LookAtLinks():
                 self._look_at_links()
             case VerifyNeighbours(peers):
@@ -357,21 +356,20 @@ class GossipActor(TypeDispatcher):
         """Try to reach peers soon, and accuse those that do not answer."""
         if self._leaver is not None:
             return
-        limit_s = min(self._verify_s(), self._config.dial_timeout)
+        limit_s = min(_VERIFY_S + self._allowance_s(), self._config.dial_timeout)
         config = replace(self._config, dial_timeout=limit_s, sync_timeout=limit_s)
         for addr in self._exchange.live_addrs(peers):
             if self._links.roles.get(LinkRole.VERIFICATION, addr.peer_id) is None:
                 purpose = LinkPurpose("probe")
                 self._links.dial(LinkRole.VERIFICATION, addr, purpose, config=config)
 
-    def _verify_s(self) -> float:
-        """Return how long a peer may take to answer: the longer, the later this node is itself."""
-        return _VERIFY_S + self._gossip.allowance_s(now=self._now())
+    def _allowance_s(self) -> float:
+        return self._gossip.allowance_s(now=self._now())
 
     def _note_silent(self, peer_id: PeerId) -> None:
         """Accuse a peer that could not be reached; a link to it is of no use any more."""
         heard_at = self._node.endpoint.heard_at(peer_id)
-        if heard_at is not None and self._now() < heard_at + self._verify_s():
+        if heard_at is not None and self._now() < heard_at + _VERIFY_S + self._allowance_s():
             return  # the probe failed, but the peer said something meanwhile
         if not self._links.end(peer_id, _SILENT):  # `_lose_link` accuses it
             self._tell_if(self._exchange.accuse(peer_id, now=self._now(), wall=self._wall()))

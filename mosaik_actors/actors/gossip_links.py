@@ -6,7 +6,8 @@ becomes of a link the gossip actor hears from its peer actor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from thespian.actors import ActorAddress
@@ -35,6 +36,7 @@ class GossipLinks:
         node: The node.
         config: The settings of discovery.
         catalog: The catalog actor.
+        allowance_s: Returns how much longer than usual a dial and a sync may take.
 
     Attributes:
         roles: Which peer actor is for what.
@@ -42,12 +44,18 @@ class GossipLinks:
     """
 
     def __init__(
-        self, owner: TypeDispatcher, node: Node, config: DiscoveryConfig, catalog: ActorAddress
+        self,
+        owner: TypeDispatcher,
+        node: Node,
+        config: DiscoveryConfig,
+        catalog: ActorAddress,
+        allowance_s: Callable[[], float],
     ) -> None:
         self._owner = owner
         self._node = node
         self._config = config
         self._catalog = catalog
+        self._allowance_s = allowance_s
         self.roles: LinkRoles[ActorAddress] = LinkRoles()
         self.open: dict[PeerId, Link] = {}
         self._peers: dict[ActorAddress, None] = {}
@@ -74,7 +82,7 @@ class GossipLinks:
     ) -> None:
         """Have a peer actor open a link."""
         actor = self._create()
-        config = config or self._config
+        config = config or self._find_config()
         start = DialLink(self._node, config, self._catalog, addr, purpose, requests)
         self._owner.send(actor, start)
         self.roles.put(role, addr.peer_id, actor)
@@ -83,7 +91,7 @@ class GossipLinks:
         """Have a peer actor look after a link that a peer has opened."""
         actor = self._create()
         self._adopted[link] = actor
-        start = AdoptLink(self._node, self._config, self._catalog, link, purpose)
+        start = AdoptLink(self._node, self._find_config(), self._catalog, link, purpose)
         self._owner.send(actor, start)
         link.attach(partial(self._owner.send, actor))
         return actor
@@ -135,6 +143,15 @@ class GossipLinks:
         for link in [link for link, one in self._adopted.items() if one == actor]:
             del self._adopted[link]
         return self.roles.held_by(actor)
+
+    def _find_config(self) -> DiscoveryConfig:
+        """Return the settings; while this node is late, with more time for others."""
+        more_s = self._allowance_s()
+        if not more_s:
+            return self._config
+        dial_timeout = self._config.dial_timeout + more_s
+        sync_timeout = self._config.sync_timeout + more_s
+        return replace(self._config, dial_timeout=dial_timeout, sync_timeout=sync_timeout)
 
     def _create(self) -> ActorAddress:
         actor: ActorAddress = self._owner.createActor(PeerActor)

@@ -78,6 +78,7 @@ _ENTRIES_PER_MESSAGE = 32
 _RECEIPT_BYTES = 32 * 1024  # a receipt is asked for when so much was passed on without one
 _PROBE_NUMBER = 0  # the link is for one ping only
 _DRAIN_CHECK_S = 0.005
+_SLOW_SYNC = 4  # a sync that goes on all the time may take so many times its timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ class PeerActor(TypeDispatcher):
         self._link: Link | None = None
         self._sync: Reconciler | None = None
         self._sync_number = 0
+        self._progress_at = 0.0
+        self._sync_ends_at = 0.0
         self._is_opener = False
         self._is_answered = False
         self._pinged_at = 0.0
@@ -232,9 +235,14 @@ class PeerActor(TypeDispatcher):
     # Timers.
 
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
-        """Give up on a sync that takes too long; look whether the link has drained."""
+        """Give up on a sync that does not go on; look whether the link has drained."""
         match message.payload:
             case _SyncDeadline(number) if number == self._sync_number:
+                due_at = min(self._progress_at + self._config.sync_timeout, self._sync_ends_at)
+                wait_s = due_at - self._node.clock.monotonic()
+                if wait_s > 0:
+                    self.wakeupAfter(wait_s, message.payload)
+                    return
                 what = "probe" if self._purpose.purpose == "probe" else "sync"
                 self._close(CloseReason(CloseCode.CANCELLED, f"the {what} took too long"))
             case _DrainCheck(until):
@@ -279,6 +287,7 @@ class PeerActor(TypeDispatcher):
     def _take(self, frame: SyncFrame) -> None:
         if self._sync is None:
             raise RemoteError(f"a sync frame {type(frame).__name__} without a sync")
+        self._progress_at = self._node.clock.monotonic()
         self._follow(self._sync, self._sync.receive_frame(frame))
 
     def _follow(self, sync: Reconciler, step: SyncStep) -> None:
@@ -327,8 +336,10 @@ class PeerActor(TypeDispatcher):
 
     def _arm_sync_deadline(self) -> None:
         self._sync_number += 1
-        payload = _SyncDeadline(self._sync_number)
-        self.wakeupAfter(self._config.sync_timeout, payload)
+        payload, timeout_s = _SyncDeadline(self._sync_number), self._config.sync_timeout
+        self._progress_at = self._node.clock.monotonic()
+        self._sync_ends_at = self._progress_at + _SLOW_SYNC * timeout_s
+        self.wakeupAfter(timeout_s, payload)
 
     def _drain(self, until: float) -> None:
         assert self._link is not None

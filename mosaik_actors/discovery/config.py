@@ -55,7 +55,7 @@ class DiscoveryConfig:
             many bytes of them wait to be checked loses its link.
         dials_max: Neighbours dialled at the same time.
         dial_timeout: How long one dial may take.
-        sync_timeout: How long a catalog sync may take.
+        sync_timeout: How long a catalog sync may take without going on; four times as long in all.
         retry_min: Wait after the first failure to reach a peer; doubles with
             each further one.
         retry_max: Longest such wait.

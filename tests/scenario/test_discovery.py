@@ -405,3 +405,18 @@ async def test_a_flood_among_many_nodes_is_bounded_everywhere_and_keeps_nobody_o
         assert core.store.byte_count == sum(
             len(one.encode()) for peer_id in core.store if (one := core.store.find(peer_id))
         )
+
+
+@scenario(
+    nodes=2,
+    seeds=range(1),
+    network=NetworkConditions(latency=0.45),
+    bootstrap="first",
+    discovery=DiscoveryConfig(sync_timeout=1.0),
+)
+async def test_a_sync_that_is_slow_and_goes_on_is_not_cut_off(cluster: Cluster) -> None:
+    # Three round trips of 0.9 s, each of which is in time.
+    began = cluster.now
+    done = await discovery(cluster, 0).sync_with(cluster.nodes[1].addr)
+    assert done.peer_id == cluster.nodes[1].peer_id
+    assert cluster.now - began > 1.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from random import Random
 
 from ...ids import PeerId
 from ...transport.address import DIRECT_COUNT_MAX, PeerAddr
@@ -17,6 +18,7 @@ from ..info import PeerInfo
 from ..view import entries_of
 
 _SILENT_LOOKED_AT_MAX = 32
+_PICKS = 16  # a whole catalog is put into a random order only if none of these will do
 
 
 class Addresses:
@@ -99,3 +101,11 @@ def merge_addrs(one: PeerAddr | None, other: PeerAddr) -> PeerAddr:
         return other
     direct = tuple(dict.fromkeys(one.direct + other.direct))[:DIRECT_COUNT_MAX]
     return PeerAddr(one.peer_id, direct, one.relay or other.relay)
+
+
+def in_random_order(rng: Random, peers: list[PeerId]) -> Iterator[PeerId]:
+    """Give peers in a random order, the first of them perhaps twice: mostly they are enough."""
+    if len(peers) > _PICKS:
+        yield from rng.sample(peers, _PICKS)
+    rng.shuffle(peers)
+    yield from peers

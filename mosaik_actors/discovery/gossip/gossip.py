@@ -303,12 +303,12 @@ class Gossip:
         return event
 
     def _next_look_at(self) -> float | None:
-        is_idle = not self.overlay.has_neighbours or self.overlay.is_closed
+        is_idle = not self.overlay.neighbours or self.overlay.is_closed
         return None if is_idle else self._look_at
 
     def _round_at(self) -> float | None:
         """Return when to measure again; never while there is nothing to measure."""
-        is_idle = not self.overlay.has_neighbours and not self._probes_all
+        is_idle = not self.overlay.neighbours and not self._probes_all
         return None if is_idle or self.overlay.is_closed else self.rtt.get_timer()
 
     def _measure(self, now: float) -> None:

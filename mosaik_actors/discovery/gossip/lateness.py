@@ -18,6 +18,7 @@ from typing import Final
 _PAUSED_S: Final = 2.0  # a timer that is so late shows that the process stood still
 _BUSY_S: Final = 0.05  # less than this in a row is nothing
 _TURNS: Final = 4  # an answer takes a turn here and there to be asked for, given, and heard
+_ALLOWANCE_MAX_S: Final = 60.0
 _HALVED_S: Final = 5.0
 
 
@@ -40,7 +41,7 @@ class Lateness:
     def allowance_s(self, *, now: float) -> float:
         """Return how much longer than usual others may take, in seconds."""
         late_s = self._find(now)
-        return 0.0 if late_s < _BUSY_S else _TURNS * late_s
+        return 0.0 if late_s < _BUSY_S else min(_TURNS * late_s, _ALLOWANCE_MAX_S)
 
     def _find(self, now: float) -> float:
         halvings = (now - self._since) / _HALVED_S

@@ -56,7 +56,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from ...ids import PeerId
@@ -74,7 +74,7 @@ from ..wire import (
     Shuffle,
     ShuffleReply,
 )
-from .addresses import Addresses, merge_addrs
+from .addresses import Addresses, in_random_order, merge_addrs
 from .edges import DialNeighbour, DropNeighbour, Offer, OverlayEvent, Purpose, SendFrame
 from .pauses import DialPauses
 from .strangers import Strangers
@@ -88,7 +88,6 @@ SHUFFLED_PASSIVE = 4
 _SETTLE_S = 1.0  # a new neighbour is left in peace for its first sync
 _JOIN_S = 0.5  # a newcomer waits this long to be dialled before it dials
 _REFUSALS_MAX = 3  # refused so often in a row, a node insists
-_PICKS = 16  # a whole catalog is put into a random order only if none of these will do
 _SILENT_INTERVALS = 4  # how long a sign of life may take to get here
 
 
@@ -123,11 +122,6 @@ class Overlay:
     def neighbours(self) -> tuple[PeerId, ...]:
         """The active view: the peers with a link, the oldest first."""
         return tuple(self._active)
-
-    @property
-    def has_neighbours(self) -> bool:
-        """Whether there is any."""
-        return bool(self._active)
 
     @property
     def is_closed(self) -> bool:
@@ -330,7 +324,7 @@ class Overlay:
         purpose: Purpose = "join" if is_new else "neighbour"
         past = [one.peer_id for one in self._addresses.past]
         for pool in (self._passive, self._addresses.known, past):
-            for peer_id in _in_random_order(self._rng, list(pool)):
+            for peer_id in in_random_order(self._rng, list(pool)):
                 if not self._lacks_neighbours() or len(self._dials) >= self._config.dials_max:
                     return
                 if self._may_dial(peer_id):
@@ -497,14 +491,6 @@ class Overlay:
 
     def _send(self, peer_id: PeerId, frame: MembershipFrame) -> None:
         self._events.append(SendFrame(peer_id, frame))
-
-
-def _in_random_order(rng: Random, peers: list[PeerId]) -> Iterator[PeerId]:
-    """Give peers in a random order, the first of them perhaps twice: mostly they are enough."""
-    if len(peers) > _PICKS:
-        yield from rng.sample(peers, _PICKS)
-    rng.shuffle(peers)
-    yield from peers
 
 
 def _sample(rng: Random, peers: list[PeerId], count: int) -> list[PeerId]:
