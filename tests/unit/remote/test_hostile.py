@@ -137,7 +137,7 @@ async def test_only_actors_that_others_were_told_of_can_be_reached() -> None:
         match refused:
             case [wire.Refused(target, _, 2, reason)]:
                 assert target == number
-                assert "never told of" in reason
+                assert "never announced" in reason
             case _:
                 raise AssertionError(refused)
         world.ref.is_shared = True
