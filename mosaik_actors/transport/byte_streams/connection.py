@@ -111,8 +111,10 @@ class StreamConnection(Connection):
         self._is_reading = True
         self._process(self)
         self._is_reading = False
-        if self._stream_engine.has_data_to_send and not self.is_over:
-            self.owner.mark_dirty(self)  # an answer that no link wrote
+        is_answered = self._after_read and not self._stream_engine.has_data_to_send
+        if not is_answered and not self.is_over:
+            # What no link wrote leaves, and what the actors answer that are next in this turn.
+            self.owner.mark_dirty(self)
         while self._after_read:
             self._after_read.pop(0)()
 
