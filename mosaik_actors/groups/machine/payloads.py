@@ -39,6 +39,10 @@ PAYLOAD_BYTES: Final = 128 * 1024
 PEER_COMMANDS_MAX: Final = 16 * PAYLOAD_COMMANDS
 """Commands in a payload that a leader takes in from another member."""
 
+PEER_BATCH_COMMANDS_MAX: Final = 256 * 1024
+"""Commands in all payloads that it takes in at once: an entry stops every member until it is
+applied. A client's command batches have as many bytes, and a command has one at least."""
+
 POSITION_BYTES: Final = 8
 COUNT_BYTES: Final = 4
 
@@ -129,10 +133,12 @@ class CommandCodec:
         return commands, None
 
     def check_counts(self, payloads: Sequence[bytes]) -> None:
-        """Raise `DecodeError` if one of the payloads would hold everything up for too long."""
-        for payload in payloads:
-            if (count := count_commands(payload)) > PEER_COMMANDS_MAX:
-                raise DecodeError(f"a payload of {count} commands, at most {PEER_COMMANDS_MAX}")
+        """Raise `DecodeError` if payloads, one or all, would hold everything up for too long."""
+        counts = list(map(count_commands, payloads))
+        if (count := max(counts, default=0)) > PEER_COMMANDS_MAX:
+            raise DecodeError(f"a payload of {count} commands, at most {PEER_COMMANDS_MAX}")
+        if (count := sum(counts)) > PEER_BATCH_COMMANDS_MAX:
+            raise DecodeError(f"{count} commands at once, at most {PEER_BATCH_COMMANDS_MAX}")
 
     def _encode_checked(self, command: Any) -> bytes:
         payload = self._codec.encode_batch((command,))

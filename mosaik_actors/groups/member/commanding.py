@@ -49,18 +49,25 @@ class Commands:
     def receive_forward(self, peer: PeerId, command_batch: CommandBatch) -> None:
         """Take in commands of another member, which takes this one for the leader.
 
-        None of them are taken in where one could not be decoded: committed, it would
-        end every member. They are dropped, and repeated by whoever means them, until
+        Those that are not readable are dropped, and repeated by whoever means them, until
         that gives up: what is refused comes again at once.
         """
+        if self.is_readable(peer, command_batch.payloads):
+            self._waiting.append((peer, command_batch))
+
+    def is_readable(self, peer: PeerId, payloads: Sequence[bytes]) -> bool:
+        """Return whether commands of another member may get into the log: all, or none of them.
+
+        Committed, one that could not be decoded would end every member.
+        """
         try:
-            self._context.host.check_readable(command_batch.payloads)
+            self._context.host.check_readable(payloads)
         except DecodeError as exc:
             self.unreadable_count += 1
             if self.unreadable_count == 1:
                 self._context.warn(f"commands of peer {peer.short} are not taken in: {exc}")
-            return
-        self._waiting.append((peer, command_batch))
+            return False
+        return True
 
     def route(self, *, now: float) -> None:
         """Notify those who ask the leader when there is another one, or it is out of reach."""

@@ -313,6 +313,7 @@ class Following:
             ledger=host.ledger,
             log=raft,
             peers=self._context.statuses,
+            is_readable=history.commands.is_readable,
         )
 
     def _notify_merged(self, history: FollowedHistory) -> None:

@@ -104,8 +104,11 @@ class Hosting:
             self._refuse_run(peer, run, wire.MergeRefusal.BUSY)
         else:
             batches = system_entry.command_batches
-            size_bytes = sum(len(payload) for batch in batches for payload in batch.payloads)
-            self._replaying[key] = _Held({peer: run}, size_bytes)
+            payloads = [payload for batch in batches for payload in batch.payloads]
+            if not view.is_readable(peer, payloads):
+                self._refuse_run(peer, run, wire.MergeRefusal.FAILED)
+                return
+            self._replaying[key] = _Held({peer: run}, sum(map(len, payloads)))
             self._emit(ProposeSystemEntry(system_entry))
 
     def receive_end(self, peer: PeerId, message: wire.ReplayEnd, view: MergeView) -> None:

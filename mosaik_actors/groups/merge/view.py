@@ -6,7 +6,7 @@ heartbeat old: it decides who asks whom, and never anything that safety depends 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,6 +62,8 @@ class MergeView:
     ledger: Ledger  # as of the last entry that was applied here
     log: LogReader
     peers: Mapping[PeerId, Status]  # what bonded members say of themselves
+    # Says whether all of a peer's payloads may get into the log; notes when not.
+    is_readable: Callable[[PeerId, Sequence[bytes]], bool]
 
     @property
     def is_open(self) -> bool:

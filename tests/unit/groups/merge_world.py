@@ -413,6 +413,7 @@ class Node:
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,
+                is_readable=lambda _peer, _payloads: True,
             ),
             now=self.world.now,
         )

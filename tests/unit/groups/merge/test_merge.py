@@ -174,6 +174,7 @@ class Member:
                 ledger=self.ledger,
                 log=self,
                 peers=self.peers,
+                is_readable=lambda _peer, _payloads: True,
             ),
             now=self.now,
         )

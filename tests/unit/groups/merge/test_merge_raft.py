@@ -113,6 +113,7 @@ class Replica:
                 ledger=self.ledger,
                 log=self.raft,
                 peers=self.peers,
+                is_readable=lambda _peer, _payloads: True,
             ),
             now=self.world.now,
         )
