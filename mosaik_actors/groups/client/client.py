@@ -392,8 +392,8 @@ class CommandClient:
             submission = numbered[0]
             is_last = submission.last == number
             end = at + submission.left if is_last else count
-            if end > count:
-                break
+            if end > count or end - at > submission.left:
+                break  # an answer may be of a peer's snapshot, and say anything
             if not submission.is_told:
                 submission.note(positions[at:end], results[at:end])
             submission.left -= end - at

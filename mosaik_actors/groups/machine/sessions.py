@@ -266,14 +266,17 @@ class Sessions:
 
 
 def read_results(result: bytes, count: int) -> Sequence[bytes | None]:
-    """Return what each command of a payload of `count` returned, of an answer's `result`."""
+    """Return what each command of a payload of `count` returned, of an answer's `result`.
+
+    Nothing where that is not known: both may be of a peer's snapshot.
+    """
     if count == 1:
         return (result,)
     try:
         results = _results_decoder.decode(result)
-    except DecodeError:  # a peer's snapshot
-        return (None,) * count
-    return results if len(results) == count else (None,) * count
+    except DecodeError:
+        return ()
+    return results if len(results) == count else ()
 
 
 def refuse(command_batch: CommandBatch, from_: int, refusal: Refusal) -> list[CommandAnswer]:

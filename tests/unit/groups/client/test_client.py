@@ -180,6 +180,17 @@ def test_answer_that_is_for_more_or_fewer_commands_resolves_nobody_with_it(count
     assert c.is_idle
 
 
+def test_answer_that_is_for_billions_of_commands_is_not_listed() -> None:
+    """It may be of a peer's snapshot: lists as long as it says would take all memory."""
+    c = client()
+    submit(c, b"a", b"b", b"c")
+    c.take_command_batches(0.0, born_index=0)
+    huge = encode_position(9, 2**32 - 1)
+    c.receive_answers([*applied(1, 5), CommandAnswer(2, huge, result=b"\x90")], 0.0)
+    assert [type(one) for one in c.take_events()] == [SubmissionFailed, ClientRenewed]
+    assert c.is_idle
+
+
 def test_nothing_is_numbered_before_there_is_a_leader() -> None:
     c = client(has_leader=False)
     submit(c, b"a")
