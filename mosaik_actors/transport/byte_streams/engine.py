@@ -262,7 +262,8 @@ class StreamEngine:
         would have to leave before.
         """
         stream = self._streams.get(stream_id)
-        is_idle = not (self._ready or self._control or self.untaken_bytes)
+        # Blocked with nothing of ours to be taken: what encrypts has an answer to send.
+        is_idle = not (self._ready or self._control or self.untaken_bytes or self.is_blocked)
         if stream is None or stream.is_finishing or not is_idle:
             return None
         part = _HEAD.pack(DATA, stream_id, len(data)) + data

@@ -24,6 +24,7 @@ from .upnp import UpnpMapper
 logger = logging.getLogger(__name__)
 
 CLOSE_S: Final = 1.0
+ANSWERS_AT_ONCE: Final = 16
 GATEWAY_RETRY_S: Final = 10.0
 SAID_MAX: Final = 32  # lines in the log, whatever a gateway answers
 
@@ -240,7 +241,7 @@ class PortMapping:
     def _read(self) -> None:
         assert self._socket is not None, "what is read was opened"
         assert self._mapper is not None, "a socket has its mapper"
-        while self._socket is not None:
+        for _ in range(ANSWERS_AT_ONCE):  # whatever comes, others have their turn
             now = self._clock.monotonic()
             try:
                 data, source = self._socket.recvfrom(codec.ANSWER_BYTES_MAX + 1)

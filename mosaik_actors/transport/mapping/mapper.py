@@ -128,6 +128,7 @@ class PortMapper:
         self._is_host_asked = False
         self._refusal_wait_s = REFUSED_RETRY_MIN_S
         self._epoch: tuple[int, float] | None = None
+        self._may_renew_at = -inf
         self._leases = [
             _Lease(protocol, rng.randbytes(codec.NONCE_BYTES), now if number == 0 else inf)
             for number, protocol in enumerate(protocols)
@@ -376,6 +377,9 @@ class PortMapper:
         here, there = now - former[1], epoch_s - former[0]
         if there >= -1 and there + 2 >= here - here / 16 and here + 2 >= there - there / 16:
             return []
+        if now < self._may_renew_at:
+            return []  # a clock that never fits would have each answer ask for the next one
+        self._may_renew_at = now + LIFETIME_MIN_S
         found = []
         for lease in self._leases:
             if now < lease.expires_at and not lease.is_asked:

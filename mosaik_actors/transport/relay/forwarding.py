@@ -126,7 +126,7 @@ class Forwarding:
                 except DecodeError:
                     self.counters.violations += 1
                     raise
-            total = len(frame) - HEAD_BYTES
+            total = max(0, len(frame) - HEAD_BYTES)
             if used_count + count > room_count or used_bytes + total > room_bytes:
                 # As many as there is room for: else a full bucket would lose them by the dozen.
                 room = min(room_count - used_count, (room_bytes - used_bytes) // size)

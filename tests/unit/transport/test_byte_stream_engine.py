@@ -193,6 +193,9 @@ def test_what_comes_alone_is_given_out_at_once_and_nothing_is_overtaken() -> Non
     carry(there, here)
     assert here.send_alone(first, b"second") is None
     carry(here, there)
+    here.is_blocked = True  # by what TLS has to say of itself
+    assert here.send_alone(first, b"second") is None
+    here.is_blocked = False
     assert here.send_alone(first, b"second") is not None
     assert here.send_alone(77, b"of no stream") is None
 

@@ -13,6 +13,7 @@ import pytest
 from mosaik_actors import ConfigError, Network, TransportConfig
 from mosaik_actors.clock import LoopClock
 from mosaik_actors.ids import SecretKey
+from mosaik_actors.transport.address import SocketAddr
 from mosaik_actors.transport.close import SHUTDOWN
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.mapping import driver
@@ -71,6 +72,33 @@ async def test_why_there_is_no_mapping_is_said_and_once(caplog: pytest.LogCaptur
         mapping._follow_up()
         assert sum("another NAT" in one.getMessage() for one in caplog.records) == 1
         assert not made.look_where()
+
+
+async def test_a_gateway_that_answers_without_end_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who has the gateway's address in a local network may send what it likes."""
+    received: list[int] = []
+
+    class Flooded(driver.PortMapper):
+        def receive_datagram(self, data: bytes, source: SocketAddr, *, now: float) -> list[bytes]:
+            received.append(turn)
+            gateway.sendto(b"nothing", asker)  # there is always another one
+            assert len(received) < 1000, "nobody else had a turn"
+            return super().receive_datagram(data, source, now=now)
+
+    monkeypatch.setattr(driver, "PortMapper", Flooded)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gateway:
+        gateway.bind(("127.0.0.1", 0))
+        port = gateway.getsockname()[1]
+        config = TransportConfig(port_mapping=True, port_gateway=f"127.0.0.1:{port}")
+        async with endpoint(config):
+            asker = gateway.recvfrom(100)[1]
+            gateway.sendto(b"nothing", asker)
+            for turn in range(10):  # noqa: B007  # as `Flooded` sees it
+                await asyncio.sleep(0)
+    assert received
+    assert max(map(received.count, received)) <= driver.ANSWERS_AT_ONCE
 
 
 async def test_a_gateway_without_a_server_is_known_at_once() -> None:

@@ -231,6 +231,25 @@ def test_a_gateway_that_has_lost_its_mappings_is_asked_at_once() -> None:
     assert world.gateway.mapped == {(UDP, PORT): PORT, (TCP, PORT): PORT}
 
 
+def test_a_gateway_whose_clock_goes_back_with_each_answer_is_not_asked_all_the_time() -> None:
+    """Each answer about one protocol would have the mapping of the other one asked for again."""
+
+    class Backwards(Gateway):
+        asked_count = 0
+
+        def answer(self, data: bytes, source: SocketAddr) -> list[bytes]:
+            self.asked_count += 1
+            assert self.asked_count < 500
+            self.epoch_s = max(0, 100_000 - 10 * self.asked_count)
+            return super().answer(data, source)
+
+    gateway = Backwards()
+    world = World(gateway)
+    world.run_until(LIFETIME_S)
+    assert gateway.asked_count < 20
+    assert world.external() == (OUTSIDE, PORT)
+
+
 def test_what_is_not_renewed_ends_when_it_expires() -> None:
     world = World(Gateway(lifetime_s=600))
     world.run_until(1.0)

@@ -13,6 +13,7 @@ from mosaik_actors.transport.relay.frames import (
     DATAGRAMS_MAX,
     FRAME_BYTES_MAX,
     HEAD_BYTES,
+    RELAY_ITSELF,
     RELAY_TICKETS,
     encode_frames,
     read_sizes,
@@ -144,6 +145,13 @@ def test_tickets_are_shown_whatever_else_was_sent_but_not_without_end() -> None:
     assert relay.counters.dropped_rate == 100 - (TICKETS_BURST - 2)
     assert relay.receive_frames(A, [large], now=0.0) == {}
     assert relay.receive_frames(A, [large], now=1.0) == {RELAY_TICKETS: [bytes(60_000)]}
+
+
+def test_what_is_for_the_relay_itself_gives_no_bytes_back() -> None:
+    relay = forwarding(A, B, bytes_per_s=100_000, datagrams_per_s=1000)
+    full = [frame(B, bytes(10_000))] * 10
+    sent = [RELAY_ITSELF] * 900 + full + [frame(B, bytes(1000))]
+    assert relay.receive_frames(A, sent, now=0.0)[B] == [frame(A, bytes(10_000))] * 10
 
 
 def test_of_datagrams_that_come_together_as_many_are_sent_on_as_there_is_room_for() -> None:
