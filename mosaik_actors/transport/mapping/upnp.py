@@ -26,6 +26,8 @@ GATEWAY_TYPE: Final = "urn:schemas-upnp-org:device:InternetGatewayDevice:1"
 SEARCH_S: Final = 3
 REQUEST_S: Final = 5.0
 BODY_BYTES_MAX: Final = 256 * 1024
+ALL_BYTES_MAX: Final = 1024 * 1024  # of what is fetched in a row: each service has a description
+REQUEST_BYTES: Final = 8 * 1024  # what a request counts for beside its answer
 PORTS_TRIED: Final = 4
 RETRY_S: Final = 600.0
 DESCRIPTION: Final = "mosaik-actors"
@@ -188,10 +190,13 @@ class UpnpMapper:
         from async_upnp_client.const import HttpRequest, HttpResponse
 
         timeout = aiohttp.ClientTimeout(total=REQUEST_S)
+        left = ALL_BYTES_MAX
         async with aiohttp.ClientSession(timeout=timeout) as session:
 
             class Requester(UpnpRequester):
                 async def async_http_request(self, http_request: HttpRequest) -> HttpResponse:
+                    nonlocal left
+                    left -= REQUEST_BYTES
                     async with session.request(
                         http_request.method,
                         http_request.url,
@@ -202,6 +207,10 @@ class UpnpMapper:
                         body = b""
                         async for piece in response.content.iter_any():
                             body += piece
+                            left -= len(piece)
+                            if left < 0:
+                                text = f"all it says is more than {ALL_BYTES_MAX} bytes"
+                                raise MappingRefused(text)
                             if len(body) > BODY_BYTES_MAX:
                                 raise MappingRefused(f"it sends more than {BODY_BYTES_MAX} bytes")
                         text = body.decode("utf-8", "replace")

@@ -30,6 +30,8 @@ DEVICE = f"""<?xml version="1.0"?><root xmlns="urn:schemas-upnp-org:device-1-0">
 <SCPDURL>/scpd.xml</SCPDURL><controlURL>/control</controlURL><eventSubURL>/events</eventSubURL>
 </service></serviceList></device></root>"""
 
+MANY_SERVICES = re.sub(r"<service>.*</service>", lambda found: found[0] * 400, DEVICE, flags=re.S)
+
 ARGUMENTS = {
     "GetExternalIPAddress": {"NewExternalIPAddress": "string"},
     "AddPortMapping": {
@@ -187,9 +189,10 @@ async def test_a_port_that_is_taken_and_leases_that_are_none_are_coped_with(serv
         (Router(device="<root/>"), "UPnP at"),
         (Router(device="nonsense"), "UPnP at"),
         (Router(device=f"<root>{' ' * BODY_BYTES_MAX}</root>"), "it sends more than"),
+        (Router(device=MANY_SERVICES), "all it says is more than"),
         (Router(device=DEVICE.replace(">/control<", ">http://192.0.2.1/control<")), "no service"),
     ],
-    ids=["private", "no address", "no device", "no xml", "large", "elsewhere"],
+    ids=["private", "no address", "no device", "no xml", "large", "many services", "elsewhere"],
 )
 async def test_what_is_of_no_use_is_refused_with_a_reason(
     serve: Serve, router: Router, why: str
