@@ -191,7 +191,11 @@ class UpnpMapper:
 
         timeout = aiohttp.ClientTimeout(total=REQUEST_S)
         left = ALL_BYTES_MAX
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        # What is unpacked on arrival has any size before it is counted.
+        plain = {"Accept-Encoding": "identity"}
+        async with aiohttp.ClientSession(
+            timeout=timeout, headers=plain, auto_decompress=False
+        ) as session:
 
             class Requester(UpnpRequester):
                 async def async_http_request(self, http_request: HttpRequest) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""Many commands in one call while leaders crash: each takes effect once, in order, or not at all."""
+"""Many commands in one call while leaders crash: each takes effect once, in order, or never."""
 
 from __future__ import annotations
 

@@ -91,6 +91,7 @@ class Router:
     device: str = DEVICE
     taken: set[int] = field(default_factory=set)
     only_permanent: bool = False
+    is_packed: bool = False
     mapped: dict[str, dict[str, str]] = field(default_factory=dict)
     url: str = ""
 
@@ -112,8 +113,12 @@ class Router:
         answer = f'<u:{name}Response xmlns:u="{SERVICE}">{inner}</u:{name}Response>'
         return web.Response(text=envelope(answer), content_type="text/xml")
 
-    async def describe(self, _request: web.Request) -> web.Response:
-        return web.Response(text=self.device, content_type="text/xml")
+    async def describe(self, request: web.Request) -> web.Response:
+        assert request.headers["Accept-Encoding"] == "identity"
+        answer = web.Response(text=self.device, content_type="text/xml")
+        if self.is_packed:
+            answer.enable_compression(web.ContentCoding.gzip)
+        return answer
 
     async def describe_service(self, _request: web.Request) -> web.Response:
         return web.Response(text=scpd(), content_type="text/xml")
@@ -190,9 +195,19 @@ async def test_a_port_that_is_taken_and_leases_that_are_none_are_coped_with(serv
         (Router(device="nonsense"), "UPnP at"),
         (Router(device=f"<root>{' ' * BODY_BYTES_MAX}</root>"), "it sends more than"),
         (Router(device=MANY_SERVICES), "all it says is more than"),
+        (Router(device="<root>" + " " * BODY_BYTES_MAX, is_packed=True), "not well-formed"),
         (Router(device=DEVICE.replace(">/control<", ">http://192.0.2.1/control<")), "no service"),
     ],
-    ids=["private", "no address", "no device", "no xml", "large", "many services", "elsewhere"],
+    ids=[
+        "private",
+        "no address",
+        "no device",
+        "no xml",
+        "large",
+        "services",
+        "packed",
+        "elsewhere",
+    ],
 )
 async def test_what_is_of_no_use_is_refused_with_a_reason(
     serve: Serve, router: Router, why: str
