@@ -166,6 +166,44 @@ def test_who_is_behind_a_nat_dials_a_peer_that_says_that_it_is_elsewhere() -> No
     simulate(main())
 
 
+@pytest.mark.parametrize("heard_after_s", [0.05, 0.3, 0.6])
+@pytest.mark.parametrize("first", ["dialler", "dialled"])
+def test_both_move_and_go_on_when_they_have_heard_where_the_other_one_is(
+    first: str, heard_after_s: float
+) -> None:
+    """As in a network that gets other addresses: what is dialled at once is there no more."""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            world = World(stack)
+            a, b = await world.node("a", None, None), await world.node("b", None, None)
+            inboxes: list[Inbox] = []
+            accept_into(b, inboxes)
+            accept_into(a, inboxes)
+            here = Inbox(await a.open_link(b.addr, "chat"))
+            await until(lambda: bool(inboxes))
+            [there] = inboxes
+            before_a, before_b = a.addr, b.addr
+            for addr, to in ((before_a, "10.9.9.1"), (before_b, "10.9.9.2")):
+                world.network.move(addr.direct[0][0], to, None)
+            looks = [(a, before_b), (b, before_a)]
+            for node, other in looks if first == "dialler" else reversed(looks):
+                node.look_where(lambda _peer, addr=other: addr)  # type: ignore[misc]
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(heard_after_s)
+            heard_at = asyncio.get_running_loop().time()
+            a.receive_peer_move(before_b, b.addr)
+            b.receive_peer_move(before_a, a.addr)
+            for one in (here, there):
+                await one.until_closed()
+            assert asyncio.get_running_loop().time() - heard_at < 0.5
+            await until(lambda: a.connection_count == b.connection_count == 1, 3)
+            await a.open_link(PeerAddr(b.peer_id), "chat")
+            await b.open_link(PeerAddr(a.peer_id), "chat")
+
+    simulate(main())
+
+
 def test_an_address_more_ends_nothing() -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:

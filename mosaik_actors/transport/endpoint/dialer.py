@@ -4,7 +4,8 @@ Addresses are tried one after the other, `STAGGER_S` apart, without giving up
 on the earlier ones; the first that answers is kept and the others are closed
 (the idea of Happy Eyeballs, RFC 8305 section 5). Relays come last, and have to wait
 `RELAY_AFTER_S` while a direct address may still answer. Callers that dial the same
-peer at the same time share one dial. Addresses that nobody has answered at are
+peer at the same time share one dial, which goes on at the addresses that later ones know,
+up to `ADDRS_MAX`. Addresses that nobody has answered at are
 dialled within a `DialBudget`; who has to wait for it waits in line.
 """
 
@@ -12,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...clock import Clock
 from ...ids import PeerId
-from ..address import PeerAddr, SocketAddr, format_socket_addr, is_relayed
+from ..address import DIRECT_COUNT_MAX, PeerAddr, SocketAddr, format_socket_addr, is_relayed
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
 from ..connection.connection import Connection
@@ -28,6 +29,7 @@ from ..interface import LinkRefused
 
 STAGGER_S = 0.25
 RELAY_AFTER_S = 0.75
+ADDRS_MAX = 4 * DIRECT_COUNT_MAX  # of a dial: whoever asks for it later may know others
 NOT_NEEDED = CloseReason(CloseCode.SUCCESS, "another connection is used")
 
 
@@ -81,6 +83,7 @@ class Dialer:
         self._clock = clock
         self._line: deque[asyncio.Future[None]] = deque()
         self._dials: dict[PeerId, asyncio.Task[Connection]] = {}
+        self._races: dict[PeerId, _Race] = {}
 
     @property
     def dial_count(self) -> int:
@@ -103,13 +106,18 @@ class Dialer:
             raise
 
     def start(self, to: PeerAddr, *, is_direct: bool = False) -> asyncio.Task[Connection]:
-        """Begin to dial a peer, through no relay if `is_direct`, or join its dial under way."""
+        """Begin to dial a peer, through no relay if `is_direct`, or join its dial under way.
+
+        What is dialled already goes on at the addresses that are new, before others.
+        """
         task = self._dials.get(to.peer_id)
         if task is None or task.done():  # one that just failed is no answer to who asks now
             loop = asyncio.get_running_loop()
             task = loop.create_task(self._race(to, is_direct), name=f"dial {to.peer_id.short}")
             self._dials[to.peer_id] = task
             task.add_done_callback(partial(self._forget, to.peer_id))
+        elif (race := self._races.get(to.peer_id)) is not None:
+            race.add(addr for addr in to.direct if self._can_dial(addr))
         return task
 
     async def close(self) -> None:
@@ -138,9 +146,10 @@ class Dialer:
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, self._why_not(to)))
         tries: list[_Try] = []
         winner: Connection | None = None
+        race = self._races[to.peer_id] = _Race(addrs)
         try:
             async with asyncio.timeout(self._config.dial_timeout):
-                winner = await self._first_to_answer(to, addrs, tries)
+                winner = await self._first_to_answer(to, race, tries)
                 return winner
         except TimeoutError:
             if not tries:
@@ -148,6 +157,7 @@ class Dialer:
             text = f"peer {to.peer_id.short} did not answer at {_where(addrs)}"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
         finally:
+            del self._races[to.peer_id]
             for one in tries:
                 one.attempt.end(winner)
                 if one.is_counted:
@@ -168,11 +178,9 @@ class Dialer:
             'to; bind it to all interfaces, as in bind="0.0.0.0:0"'
         )
 
-    async def _first_to_answer(
-        self, to: PeerAddr, addrs: list[SocketAddr], tries: list[_Try]
-    ) -> Connection:
+    async def _first_to_answer(self, to: PeerAddr, race: _Race, tries: list[_Try]) -> Connection:
         peer_id = to.peer_id
-        waiting = deque(addrs)
+        waiting = race.waiting
         pending: dict[asyncio.Future[Connection], None] = {}
         refusal: BaseException | None = None
         while waiting or pending:
@@ -195,8 +203,10 @@ class Dialer:
                 if waiting:
                     await self._stand_in_line(turn_in_s)
                 continue
+            race.added = asyncio.get_running_loop().create_future()
+            awaited: list[asyncio.Future[Any]] = [*pending, race.added]
             await asyncio.wait(
-                pending,
+                awaited,
                 timeout=turn_in_s if waiting else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -205,7 +215,7 @@ class Dialer:
                 refusal = done.exception()
                 if refusal is None:
                     return done.result()
-        raise refusal or self._refuse_strangers(peer_id, addrs)
+        raise refusal or self._refuse_strangers(peer_id, race.addrs)
 
     def _try(self, to: PeerAddr, addr: SocketAddr, now: float) -> _Try:
         datagrams_max = self._budget.begin(addr, to.peer_id, now=now)
@@ -244,6 +254,24 @@ class Dialer:
 def _where(addrs: list[SocketAddr]) -> str:
     direct = [format_socket_addr(addr) for addr in addrs if not is_relayed(addr[0])]
     return ", ".join(direct if len(direct) == len(addrs) else [*direct, "its relay"])
+
+
+class _Race:
+    """The addresses of one dial, and those that are not tried yet."""
+
+    def __init__(self, addrs: list[SocketAddr]) -> None:
+        self.addrs = addrs
+        self.waiting = deque(addrs)
+        self.added: asyncio.Future[None] | None = None
+
+    def add(self, addrs: Iterable[SocketAddr]) -> None:
+        """Try these as well, those that are new, up to `ADDRS_MAX` in all."""
+        more = [addr for addr in dict.fromkeys(addrs) if addr not in self.addrs]
+        more = more[: max(0, ADDRS_MAX - len(self.addrs))]
+        self.addrs += more
+        self.waiting.extendleft(reversed(more))
+        if more and self.added is not None and not self.added.done():
+            self.added.set_result(None)
 
 
 @dataclass(frozen=True, slots=True)

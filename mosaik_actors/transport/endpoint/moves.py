@@ -22,6 +22,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Set
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -57,6 +58,22 @@ AddrOf = Callable[[PeerId], PeerAddr | None]
 Dial = Callable[[PeerAddr], asyncio.Task[Connection]]
 
 
+@dataclass(slots=True, eq=False)
+class _Move:
+    """What is under way with one peer: where it is dialled, and what leads nowhere, as it seems."""
+
+    addr: PeerAddr
+    doubted: list[Connection]
+    began_at: float
+    reason: CloseReason
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is done any more."""
+        return self.task is None or self.task.done()
+
+
 class Moves:
     """Has the connections of an endpoint survive a change of its addresses.
 
@@ -74,7 +91,7 @@ class Moves:
         self._outbound = outbound
         self._dial = dial
         self._clock = clock
-        self._tasks: dict[PeerId, asyncio.Task[None]] = {}
+        self._going_on: dict[PeerId, _Move] = {}
         self._turns = asyncio.Semaphore(DIALS_MAX)
 
     def receive_move(self, hosts: Set[str], addr_of: AddrOf) -> None:
@@ -100,12 +117,13 @@ class Moves:
                 connection.port.close()
         for peer_id in {**ended, **doubted}:
             addr = self._where(peer_id, addr_of(peer_id), ended.get(peer_id), doubted)
-            self._start(addr, [] if peer_id in ended else doubted[peer_id], now, MOVED)
+            self._start(_Move(addr, [] if peer_id in ended else doubted[peer_id], now, MOVED))
 
     def receive_peer_move(self, addr: PeerAddr, left: Set[SocketAddr]) -> None:
         """Take in that a peer says where it is by now, and no longer at `left`.
 
-        It cannot dial this side where there is a NAT before it, so this side does.
+        It cannot dial this side where there is a NAT before it, so this side does. Nor can
+        it where this side has moved, too: what was begun then goes on to the new address.
         """
         now = self._clock.monotonic()
         doubted = [
@@ -115,22 +133,26 @@ class Moves:
         ]
         for connection in doubted:
             self._outbound.ping_for_a_while(connection)
-        if doubted:
-            self._start(addr, doubted, now, PEER_GONE)
+        own = self._going_on.get(addr.peer_id)
+        if own is not None and own.reason is MOVED and not own.is_over:
+            also = [one for one in doubted if one not in own.doubted]
+            self._start(_Move(addr, [*own.doubted, *also], own.began_at, MOVED))
+        elif doubted:
+            self._start(_Move(addr, doubted, now, PEER_GONE))
 
-    def _start(
-        self, addr: PeerAddr, doubted: list[Connection], now: float, reason: CloseReason
-    ) -> None:
-        if (former := self._tasks.pop(addr.peer_id, None)) is not None:
-            former.cancel()
-        task = self._tasks[addr.peer_id] = asyncio.get_running_loop().create_task(
-            self._go_on(addr, doubted, now, reason), name=f"move {addr.peer_id.short}"
+    def _start(self, move: _Move) -> None:
+        peer_id = move.addr.peer_id
+        former, self._going_on[peer_id] = self._going_on.get(peer_id), move
+        if former is not None and former.task is not None:
+            former.task.cancel()
+        move.task = asyncio.get_running_loop().create_task(
+            self._go_on(move), name=f"move {peer_id.short}"
         )
-        task.add_done_callback(partial(self._forget, addr.peer_id))
+        move.task.add_done_callback(partial(self._forget, move))
 
-    def _forget(self, peer_id: PeerId, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(peer_id) is task:
-            del self._tasks[peer_id]
+    def _forget(self, move: _Move, _task: asyncio.Task[None]) -> None:
+        if self._going_on.get(move.addr.peer_id) is move:
+            del self._going_on[move.addr.peer_id]
 
     def accept(self, link: Link) -> None:
         """End the connections that a peer had before the one on which it says that it moved."""
@@ -147,7 +169,7 @@ class Moves:
 
     def cancel(self) -> list[asyncio.Task[None]]:
         """Dial nobody any more; return what was cancelled for it."""
-        tasks = list(self._tasks.values())
+        tasks = [move.task for move in self._going_on.values() if move.task is not None]
         for task in tasks:
             task.cancel()
         return tasks
@@ -172,39 +194,39 @@ class Moves:
         where = tuple(dict.fromkeys(direct))[:DIRECT_COUNT_MAX]
         return PeerAddr(peer_id, where, relay=relay, carriers=carriers)
 
-    async def _go_on(
-        self, addr: PeerAddr, doubted: list[Connection], moved_at: float, reason: CloseReason
-    ) -> None:
+    async def _go_on(self, move: _Move) -> None:
         """Dial a peer anew, unless it is heard on a connection that has moved as well."""
-        if doubted:
-            rtt = max(one.engine.rtt or 0.0 for one in doubted)
+        if move.doubted:
+            rtt = max(one.engine.rtt or 0.0 for one in move.doubted)
             await asyncio.sleep(max(PATIENCE_S, PATIENCE_RTTS * rtt))
-            doubted = [one for one in doubted if not one.is_over and one.last_heard_at <= moved_at]
-            if not doubted:
+            move.doubted = [
+                one
+                for one in move.doubted
+                if not one.is_over and one.last_heard_at <= move.began_at
+            ]
+            if not move.doubted:
                 return
         for pause_s in (*RETRIES_S, None):
             async with self._turns:
                 began_at = self._clock.monotonic()
                 try:
-                    await self._reconnect(addr, doubted, moved_at, reason)
+                    await self._reconnect(move)
                     return
                 except LinkRefused as refused:
                     # Who has a way there and gets no answer need not try it again.
                     is_quick = self._clock.monotonic() - began_at < QUICK_S
                     if pause_s is None or not is_quick:
-                        logger.debug("peer %s: %s, after a move", addr.peer_id.short, refused)
+                        logger.debug("peer %s: %s, after a move", move.addr.peer_id.short, refused)
                         return
             await asyncio.sleep(pause_s)
 
-    async def _reconnect(
-        self, addr: PeerAddr, doubted: list[Connection], moved_at: float, reason: CloseReason
-    ) -> None:
-        current = self._connections.peers.usable(addr.peer_id)
-        if current is None or current.ready_at < moved_at:
-            current = await asyncio.shield(self._dial(addr))
-        for former in doubted:
-            former.close(reason)
-        if reason is not MOVED:
+    async def _reconnect(self, move: _Move) -> None:
+        current = self._connections.peers.usable(move.addr.peer_id)
+        if current is None or current.ready_at < move.began_at:
+            current = await asyncio.shield(self._dial(move.addr))
+        for former in move.doubted:
+            former.close(move.reason)
+        if move.reason is not MOVED:
             return  # the peer has left the former one itself
         with suppress(LinkRefused):  # it ended again, or its peer knows of no such notice
             link = await self._connections.open_on(

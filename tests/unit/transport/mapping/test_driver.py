@@ -19,6 +19,7 @@ from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.mapping import driver
 from mosaik_actors.transport.mapping.codec import TCP, UDP
 from mosaik_actors.transport.mapping.gateway import parse_routes
+from mosaik_actors.transport.mapping.mapper import PortMapper
 from tests.waiting import until
 
 from .gateways import OUTSIDE, Gateway, serving
@@ -80,7 +81,7 @@ async def test_a_gateway_that_answers_without_end_stops_nobody(
     """Who has the gateway's address in a local network may send what it likes."""
     received: list[int] = []
 
-    class Flooded(driver.PortMapper):
+    class Flooded(PortMapper):
         def receive_datagram(self, data: bytes, source: SocketAddr, *, now: float) -> list[bytes]:
             received.append(turn)
             gateway.sendto(b"nothing", asker)  # there is always another one
