@@ -57,39 +57,27 @@ class HostSnapshot(msgspec.Struct, frozen=True):
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """Commands of another history that were applied here, in order.
+    """Commands of another history that were applied here, in order."""
 
-    Attributes:
-        history: The history that ended, by which they came.
-        origin: The history they were committed in first.
-    """
-
-    history: bytes
-    origin: bytes
+    history: bytes  # the history that ended, by which they came
+    origin: bytes  # the history they were committed in first
     payloads: tuple[bytes, ...]
 
 
 @dataclass(slots=True)
 class Applied:
-    """What came of some entries; `Host.apply` says for whom, and whether with snapshots.
-
-    Attributes:
-        answers: What became of the own client's commands, in log order.
-        snapshots: The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
-        replayed: What was applied of other histories.
-        bad_count: Entries that could not be read.
-        bad_why: Why the last of them could not; for the log.
-        mismatch_why: Why a result did not fit the machine's type; for the log, and empty but
-            for the first one.
-    """
+    """What came of some entries; `Host.apply` says for whom, and whether with snapshots."""
 
     my_client: bytes
     takes_snapshots: bool
+    # What became of the own client's commands, in log order.
     answers: list[CommandAnswer] = field(default_factory=list)
+    # The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
     snapshots: deque[HostSnapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
-    replayed: list[Replayed] = field(default_factory=list)
-    bad_count: int = 0
-    bad_why: str = ""
+    replayed: list[Replayed] = field(default_factory=list)  # what was applied of other histories
+    bad_count: int = 0  # entries that could not be read
+    bad_why: str = ""  # why the last of them could not; for the log
+    # Why a result did not fit the machine's type; for the log, and empty but for the first one.
     mismatch_why: str = ""
 
 

@@ -1,11 +1,10 @@
 """Commands and results as bytes: how they are encoded, alone and in runs.
 
-A payload is a batch as the codec of the machine's `Command` encodes it: of the one
-command of a call, or of many that were given in one call, at most
-`PAYLOAD_COMMANDS` and, but for a single larger one, `PAYLOAD_BYTES`. It is encoded,
-ordered, applied and decoded whole: the codec's price per call is several times that of
-one more command in a call. For the same reason payloads of single commands are decoded
-in runs.
+A payload is a batch as the codec of the machine's `Command` encodes it: of the one command of a
+call, or of many that were given in one call, at most `PAYLOAD_COMMANDS` and, but for a single
+larger one, `PAYLOAD_BYTES`. It is encoded, ordered, applied and decoded whole: the codec's price
+per call is several times that of one more command in a call. For the same reason payloads of single
+commands are decoded in runs.
 
 Invariant: decoding a run gives exactly what decoding each payload alone would. Members see the same
 log in different runs, so this must hold for any bytes. The run is therefore first split again at
