@@ -151,9 +151,8 @@ class CommandClient:
     def submit(self, submission: Submission, *, now: float) -> None:
         """Accept commands; the submission, done, or a `SubmissionFailed` for it follows.
 
-        Raises:
-            Full: There is no room now; nothing was accepted.
-            EncodeError: A command is larger than a log entry may be.
+        Raises `Full`: there is no room now; nothing was accepted. Raises `EncodeError`: a command
+        is larger than a log entry may be.
         """
         token, byte_count = submission.token, submission.byte_count
         assert submission.payloads, "a submission of no commands"

@@ -80,8 +80,7 @@ class AppliedOutcome(msgspec.Struct, frozen=True):
 class CommandCodec:
     """Encodes and decodes the commands of one machine: of its type `Command`.
 
-    Raises:
-        TypeError: No codec can describe the type.
+    Raises `TypeError`: no codec can describe the type.
     """
 
     def __init__(self, type_: Any) -> None:
@@ -90,8 +89,7 @@ class CommandCodec:
     def encode(self, commands: Sequence[Any]) -> list[bytes]:
         """Return the payloads of commands, which decode to them again.
 
-        Raises:
-            EncodeError: One is not of the type, or too large; `value` is the first such one.
+        Raises `EncodeError`: one is not of the type, or too large; `value` is the first such one.
         """
         if len(commands) == 1:
             payload = self._encode_checked(commands[0])
@@ -178,10 +176,8 @@ class ResultCodec:
     """Encodes and decodes what a machine's `apply` returns: values of its type `Result`.
 
     None is always a result, whatever the type says: a command may have none. When the type itself
-    is None there are no results at all: they are not wanted (`is_wanted`).
-
-    Raises:
-        TypeError: No codec can describe the type.
+    is None there are no results at all: they are not wanted (`is_wanted`). Raises `TypeError`: no
+    codec can describe the type.
     """
 
     def __init__(self, type_: Any) -> None:

@@ -59,8 +59,7 @@ class Header(msgspec.Struct, frozen=True, eq=False):
     def read(cls, parts: Iterator[bytes], limits: SessionLimits | None = None) -> Header:
         """Take the header from a snapshot's parts; the machine's are left.
 
-        Raises:
-            DecodeError: There is none, or it breaks a limit.
+        Raises `DecodeError`: there is none, or it breaks a limit.
         """
         first = _decoder.decode(next(parts, b""))
         table = b"".join([first.piece, *islice(parts, first.more_count)])

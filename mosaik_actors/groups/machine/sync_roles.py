@@ -146,8 +146,7 @@ class SyncSide(Protocol):
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
         """Take in what the other side at a peer sent.
 
-        Raises:
-            RemoteError: It is not a message at all. A task has turned to others.
+        Raises `RemoteError`: it is not a message at all. A task has turned to others.
         """
 
     def get_timer(self) -> float | None:
