@@ -26,8 +26,7 @@ class Submission:
         byte_count: Their bytes.
         token: What its caller knows it by; can be hashed, and differs from those of
             everything that is pending.
-        timeout_s: After so many seconds the caller is notified that it failed; may be
-            infinite.
+        timeout_s: After so many seconds the caller is notified that it failed; may be infinite.
         waits: Whether its caller is resolved when the commands are applied, or when they
             are handed to a leader for the first time.
 

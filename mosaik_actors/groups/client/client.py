@@ -52,31 +52,20 @@ _DROPPED_MIN: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class SubmissionFailed:
-    """A submission failed, as far as its caller is concerned.
+    """A submission failed, as far as its caller is concerned."""
 
-    Attributes:
-        token: Which one.
-        may_take_effect: Whether its commands may be applied all the same, or
-            are already. If not, they never will be.
-        reason: Why.
-    """
-
-    token: Any
+    token: Any  # which one
+    # Whether its commands may be applied all the same, or are already. If not, they never will be.
     may_take_effect: bool
-    reason: str
+    reason: str  # why
 
 
 @dataclass(frozen=True, slots=True)
 class ClientRenewed:
-    """The client goes on under another id.
+    """The client goes on under another id."""
 
-    Attributes:
-        client_id: The new one.
-        unknown_count: Numbered commands that nobody waited for, and of which
-            nobody knows whether they take effect.
-    """
-
-    client_id: bytes
+    client_id: bytes  # the new one
+    # Numbered commands that nobody waited for, and of which nobody knows whether they take effect.
     unknown_count: int
 
 
@@ -86,10 +75,6 @@ ClientEvent = Submission | SubmissionFailed | ClientRenewed
 
 class CommandClient:
     """The command client of one member in one group.
-
-    Attributes:
-        pending_count: Commands of submissions that are accepted and not answered whole.
-        pending_bytes: The same in bytes.
 
     Call `take_command_batches` once per turn of the loop, whatever happened, and hand
     what it returns to the leader, in order. After that, and after any other
@@ -125,8 +110,8 @@ class CommandClient:
         self._dropped_count = 0
         self._numbered: deque[Submission] = deque()
         self._awaited: dict[Any, Submission] = {}
-        self.pending_count = 0
-        self.pending_bytes = 0
+        self.pending_count = 0  # commands of submissions that are accepted and not answered whole
+        self.pending_bytes = 0  # the same in bytes
         self._has_leader = False
         self._epoch: object = None
         self._begin(client_id)
@@ -166,9 +151,8 @@ class CommandClient:
     def submit(self, submission: Submission, *, now: float) -> None:
         """Accept commands; the submission, done, or a `SubmissionFailed` for it follows.
 
-        Raises:
-            Full: There is no room now; nothing was accepted.
-            EncodeError: A command is larger than a log entry may be.
+        Raises `Full`: there is no room now; nothing was accepted. Raises `EncodeError`: a command
+        is larger than a log entry may be.
         """
         token, byte_count = submission.token, submission.byte_count
         assert submission.payloads, "a submission of no commands"

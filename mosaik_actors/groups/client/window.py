@@ -30,16 +30,7 @@ SENT_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
 class ClientWindow:
-    """The numbered commands of one client, from number 1 on.
-
-    Attributes:
-        base: The first command that is not answered. The owner counts it up,
-            and then calls `settle`.
-        next_sent: The next command to send.
-        next_number: The number of the next command that gets one.
-        sent_bytes: Bytes of what is sent and not settled.
-        unsent_bytes: Bytes of what is to be sent, once more or at all.
-    """
+    """The numbered commands of one client, from number 1 on."""
 
     __slots__ = (
         "_floor", "_head", "_payloads", "base", "next_number", "next_sent", "sent_bytes",
@@ -51,11 +42,12 @@ class ClientWindow:
         self._payloads: list[bytes] = []
         self._head = 0
         self._floor = 1
+        # The first command that is not answered. The owner counts it up, and then calls `settle`.
         self.base = 1
-        self.next_sent = 1
-        self.next_number = 1
-        self.sent_bytes = 0
-        self.unsent_bytes = 0
+        self.next_sent = 1  # the next command to send
+        self.next_number = 1  # the number of the next command that gets one
+        self.sent_bytes = 0  # bytes of what is sent and not settled
+        self.unsent_bytes = 0  # bytes of what is to be sent, once more or at all
 
     @property
     def count(self) -> int:

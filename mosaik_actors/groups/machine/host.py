@@ -57,39 +57,27 @@ class HostSnapshot(msgspec.Struct, frozen=True):
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """Commands of another history that were applied here, in order.
+    """Commands of another history that were applied here, in order."""
 
-    Attributes:
-        history: The history that ended, by which they came.
-        origin: The history they were committed in first.
-    """
-
-    history: bytes
-    origin: bytes
+    history: bytes  # the history that ended, by which they came
+    origin: bytes  # the history they were committed in first
     payloads: tuple[bytes, ...]
 
 
 @dataclass(slots=True)
 class Applied:
-    """What came of some entries; `Host.apply` says for whom, and whether with snapshots.
-
-    Attributes:
-        answers: What became of the own client's commands, in log order.
-        snapshots: The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
-        replayed: What was applied of other histories.
-        bad_count: Entries that could not be read.
-        bad_why: Why the last of them could not; for the log.
-        mismatch_why: Why a result did not fit the machine's type; for the log, and empty but
-            for the first one.
-    """
+    """What came of some entries; `Host.apply` says for whom, and whether with snapshots."""
 
     my_client: bytes
     takes_snapshots: bool
+    # What became of the own client's commands, in log order.
     answers: list[CommandAnswer] = field(default_factory=list)
+    # The snapshots that were asked for; the latest `SNAPSHOTS_KEPT`.
     snapshots: deque[HostSnapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
-    replayed: list[Replayed] = field(default_factory=list)
-    bad_count: int = 0
-    bad_why: str = ""
+    replayed: list[Replayed] = field(default_factory=list)  # what was applied of other histories
+    bad_count: int = 0  # entries that could not be read
+    bad_why: str = ""  # why the last of them could not; for the log
+    # Why a result did not fit the machine's type; for the log, and empty but for the first one.
     mismatch_why: str = ""
 
 
@@ -100,8 +88,7 @@ class Host:
         index: The last entry that is applied.
         codec, results: Those of the machine's commands, and of what it returns.
 
-    Raises:
-        TypeError: The machine's `Command` or `Result` is no type that can be sent.
+    Raises `TypeError`: the machine's `Command` or `Result` is no type that can be sent.
     """
 
     def __init__(
@@ -162,9 +149,8 @@ class Host:
             takes_snapshots: Whether to take the snapshots that the log asks for: not by one
                 that catches up, and serves nobody.
 
-        Raises:
-            MachineFailed: The machine did, now or before, or a command could not
-                be decoded. What the others of these entries did is in doubt as well.
+        Raises `MachineFailed`: the machine did, now or before, or a command could not be decoded.
+        What the others of these entries did is in doubt as well.
         """
         self._check_usable()
         assert not entries or entries[-1].index <= committed_index, (
@@ -186,8 +172,7 @@ class Host:
     def reset(self, ledger: Ledger | None = None) -> None:
         """Go back to the beginning, of another history perhaps (`ledger`); the machine too.
 
-        Raises:
-            ConfigError: The machine can neither be copied nor reset itself.
+        Raises `ConfigError`: the machine can neither be copied nor reset itself.
         """
         self._bring_back()
         self._take_over(Header(ledger or Ledger(), Sessions(self._limits)))
@@ -195,13 +180,10 @@ class Host:
     def snapshot_parts(self) -> Iterator[bytes]:
         """Return a snapshot as of now, whatever is applied while its parts are made.
 
-        The first part of the machine is made at once: so a machine whose
-        `snapshot` is a generator with a single part is right without more ado.
-
-        Raises:
-            SnapshotError: The machine has no snapshots, though commands were applied, or failed to
-                begin one. Also on the way, when it fails then or makes a part that is too large.
-            MachineFailed: It failed before.
+        The first part of the machine is made at once: so a machine whose `snapshot` is a generator
+        with a single part is right without more ado. Raises `SnapshotError`: the machine has no
+        snapshots, though commands were applied, or failed to begin one. Also on the way, when it
+        fails then or makes a part that is too large. Raises `MachineFailed`: it failed before.
         """
         self._check_usable()
         has_machine = self.machine.has_snapshot()
@@ -220,9 +202,8 @@ class Host:
         A generator: carry it on to its end, and ask nothing of the host meanwhile. Each ``yield``
         may give the event loop a turn. When it raises before the first one nothing has changed.
         When it raises later, or is given up, `restore` or `reset` has to come before anything else.
-
-        Raises:
-            DecodeError: The parts are no snapshot of this machine, or not one of entry `index`.
+        Raises `DecodeError`: the parts are no snapshot of this machine, or not one of entry
+        `index`.
         """
         checked = checked_parts(parts, DecodeError)
         header = Header.read(checked, self._limits)

@@ -52,35 +52,27 @@ _Counts = Annotated[tuple[tuple[HistoryId, Number], ...], msgspec.Meta(max_lengt
 
 
 class Ledger(msgspec.Struct, array_like=True, eq=False):
-    """The ledger of one history; what it is encoded as is the same on every member.
+    """The ledger of one history; what it is encoded as is the same on every member."""
 
-    Attributes:
-        history: Its id; empty for a member that has none.
-        accept_count: How often it has accepted a merging history.
-        merging_histories: The histories it has accepted and not taken in whole, in order;
-            the latest ones. Some may have gone elsewhere.
-        closed_into: Where it was closed into; empty while it is open.
-        merged: The histories it has taken in whole, the latest last.
-        own_count: How many commands were first applied in this log: by this
-            history and those that it continues. The host counts them.
-        taken_count: How many were taken in from histories that ended.
-        ancestors: The histories that it continues, the latest last.
-        came_from: How many commands are here, of each origin.
-        came_through: How many of all that was applied in a history that ended, whatever its
-            origin, while it is taken in.
-    """
-
-    history: HistoryId = b""
-    accept_count: Number = 0
+    history: HistoryId = b""  # its id; empty for a member that has none
+    accept_count: Number = 0  # how often it has accepted a merging history
+    # The histories it has accepted and not taken in whole, in order; the latest ones. Some may have
+    # gone elsewhere.
     merging_histories: Annotated[
         tuple[HistoryId, ...], msgspec.Meta(max_length=MERGING_COUNT_MAX)
     ] = ()
-    closed_into: HistoryId = b""
+    closed_into: HistoryId = b""  # where it was closed into; empty while it is open
+    # The histories it has taken in whole, the latest last.
     merged: Annotated[tuple[HistoryId, ...], msgspec.Meta(max_length=MERGED_KEPT_MAX)] = ()
-    came_from: _Counts = ()
+    came_from: _Counts = ()  # how many commands are here, of each origin
+    # How many of all that was applied in a history that ended, whatever its origin, while it is
+    # taken in.
     came_through: _Counts = ()
+    # How many commands were first applied in this log: by this history and those that it continues.
+    # The host counts them.
     own_count: Number = 0
-    taken_count: Number = 0
+    taken_count: Number = 0  # how many were taken in from histories that ended
+    # The histories that it continues, the latest last.
     ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=ANCESTORS_KEPT_MAX)] = ()
 
     @property

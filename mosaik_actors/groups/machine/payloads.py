@@ -1,11 +1,10 @@
 """Commands and results as bytes: how they are encoded, alone and in runs.
 
-A payload is a batch as the codec of the machine's `Command` encodes it: of the one
-command of a call, or of many that were given in one call, at most
-`PAYLOAD_COMMANDS` and, but for a single larger one, `PAYLOAD_BYTES`. It is encoded,
-ordered, applied and decoded whole: the codec's price per call is several times that of
-one more command in a call. For the same reason payloads of single commands are decoded
-in runs.
+A payload is a batch as the codec of the machine's `Command` encodes it: of the one command of a
+call, or of many that were given in one call, at most `PAYLOAD_COMMANDS` and, but for a single
+larger one, `PAYLOAD_BYTES`. It is encoded, ordered, applied and decoded whole: the codec's price
+per call is several times that of one more command in a call. For the same reason payloads of single
+commands are decoded in runs.
 
 Invariant: decoding a run gives exactly what decoding each payload alone would. Members see the same
 log in different runs, so this must hold for any bytes. The run is therefore first split again at
@@ -85,8 +84,7 @@ class AppliedOutcome(msgspec.Struct, frozen=True):
 class CommandCodec:
     """Encodes and decodes the commands of one machine: of its type `Command`.
 
-    Raises:
-        TypeError: No codec can describe the type.
+    Raises `TypeError`: no codec can describe the type.
     """
 
     def __init__(self, type_: Any) -> None:
@@ -95,8 +93,7 @@ class CommandCodec:
     def encode(self, commands: Sequence[Any]) -> list[bytes]:
         """Return the payloads of commands, which decode to them again.
 
-        Raises:
-            EncodeError: One is not of the type, or too large; `value` is the first such one.
+        Raises `EncodeError`: one is not of the type, or too large; `value` is the first such one.
         """
         if len(commands) == 1:
             payload = self._encode_checked(commands[0])
@@ -185,10 +182,8 @@ class ResultCodec:
     """Encodes and decodes what a machine's `apply` returns: values of its type `Result`.
 
     None is always a result, whatever the type says: a command may have none. When the type itself
-    is None there are no results at all: they are not wanted (`is_wanted`).
-
-    Raises:
-        TypeError: No codec can describe the type.
+    is None there are no results at all: they are not wanted (`is_wanted`). Raises `TypeError`: no
+    codec can describe the type.
     """
 
     def __init__(self, type_: Any) -> None:

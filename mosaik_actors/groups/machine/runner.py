@@ -38,19 +38,14 @@ RUN_COMMANDS_MAX: Final = 8192
 
 
 class MachineFailed(MosaikError):
-    """The machine raised, or was to be given what could not be decoded: its state is in doubt.
-
-    Attributes:
-        index: The entry with the first command of the batch that failed; of a snapshot its last.
-        cause: What was raised.
-        what: What failed, if it was not the machine while it applied a command.
-    """
+    """The machine raised, or was to be given what could not be decoded: its state is in doubt."""
 
     def __init__(self, index: int, cause: Exception, what: str = "the machine failed") -> None:
         super().__init__(index, what)
+        # The entry with the first command of the batch that failed; of a snapshot its last.
         self.index = index
-        self.cause = cause
-        self.what = what
+        self.cause = cause  # what was raised
+        self.what = what  # what failed, if it was not the machine while it applied a command
 
     def __str__(self) -> str:
         return f"{self.what} at entry {self.index}: {type(self.cause).__name__}: {clip(self.cause)}"
@@ -70,16 +65,12 @@ class Runner:
 
     Of each entry: `begin_entry`, `take` as often as needed, `end_entry`; then
     `flush` before anybody looks at the machine.
-
-    Attributes:
-        codec: Of the machine's commands.
-        results: Of what it returns.
-        position: How many commands were taken; after a failure, how many are applied for certain.
     """
 
     def __init__(self, machine: StateMachine, group_id: GroupId, network_id: NetworkId) -> None:
-        self.codec = CommandCodec(machine.Command)
-        self.results = ResultCodec(machine.Result)
+        self.codec = CommandCodec(machine.Command)  # of the machine's commands
+        self.results = ResultCodec(machine.Result)  # of what it returns
+        # How many commands were taken; after a failure, how many are applied for certain.
         self.position = 0
         self._machine = machine
         self._group_id = group_id

@@ -56,41 +56,26 @@ class Refusal(Enum):
 
 
 class CommandAnswer(msgspec.Struct, frozen=True):
-    """What became of one payload of a command batch.
+    """What became of one payload of a command batch."""
 
-    Attributes:
-        sequence: The payload's number.
-        position: Where it was applied, encoded; None when it was refused.
-        refusal: Why it was not applied now, nor before.
-        is_repeated: Whether it had been applied before.
-        result: What the machine returned, encoded (see `read_results`); None when it has no
-            results, or this one was too large to be kept, or was dropped for later ones.
-    """
-
-    sequence: int
-    position: bytes | None
-    refusal: Refusal = Refusal.NONE
-    is_repeated: bool = False
+    sequence: int  # the payload's number
+    position: bytes | None  # where it was applied, encoded; None when it was refused
+    refusal: Refusal = Refusal.NONE  # why it was not applied now, nor before
+    is_repeated: bool = False  # whether it had been applied before
+    # What the machine returned, encoded (see `read_results`); None when it has no results, or this
+    # one was too large to be kept, or was dropped for later ones.
     result: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLimits:
-    """Limits that all members of a group must agree on.
+    """Limits that all members of a group must agree on."""
 
-    Attributes:
-        client_count: Clients remembered.
-        result_count: Payloads of one client that are remembered, not answered yet.
-        result_bytes: A result longer than this is not kept.
-        results_bytes: Of all results together; beyond, the oldest are dropped.
-        idle_index_count: Log positions after which a silent client is forgotten.
-    """
-
-    client_count: int = 10_000
-    result_count: int = 65_536
-    result_bytes: int = 64 * 1024
-    results_bytes: int = 64 * 1024 * 1024
-    idle_index_count: int = 10_000_000
+    client_count: int = 10_000  # clients remembered
+    result_count: int = 65_536  # payloads of one client that are remembered, not answered yet
+    result_bytes: int = 64 * 1024  # a result longer than this is not kept
+    results_bytes: int = 64 * 1024 * 1024  # of all results together; beyond, the oldest are dropped
+    idle_index_count: int = 10_000_000  # log positions after which a silent client is forgotten
 
 
 class Results:
@@ -161,15 +146,12 @@ class _Session(msgspec.Struct, array_like=True, eq=False):
 
 
 class Sessions:
-    """The table of clients of one group; see the module's docstring.
-
-    Attributes:
-        results: What commands returned. The owner adds to it, at the same places of the
-            log on all members, and fills the answers in by it.
-    """
+    """The table of clients of one group; see the module's docstring."""
 
     def __init__(self, limits: SessionLimits | None = None) -> None:
         self._limits = limits or SessionLimits()
+        # What commands returned. The owner adds to it, at the same places of the log on all
+        # members, and fills the answers in by it.
         self.results = Results(self._limits)
         self._forgotten_index = -1
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()

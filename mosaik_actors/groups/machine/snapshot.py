@@ -38,19 +38,13 @@ class SnapshotError(MosaikError):
 
 
 class Header(msgspec.Struct, frozen=True, eq=False):
-    """What the group knows beside its machine, as of one place in the log.
+    """What the group knows beside its machine, as of one place in the log."""
 
-    Attributes:
-        ledger: The group's own decisions, its history's id among them.
-        index: The last entry that is included.
-        position: How many commands were applied.
-        has_machine: Whether the machine's parts follow; else it is as it was when it was made.
-    """
-
-    ledger: Ledger
+    ledger: Ledger  # the group's own decisions, its history's id among them
     sessions: Sessions
-    index: int = 0
-    position: int = 0
+    index: int = 0  # the last entry that is included
+    position: int = 0  # how many commands were applied
+    # Whether the machine's parts follow; else it is as it was when it was made.
     has_machine: bool = False
 
     def to_parts(self) -> list[bytes]:
@@ -65,8 +59,7 @@ class Header(msgspec.Struct, frozen=True, eq=False):
     def read(cls, parts: Iterator[bytes], limits: SessionLimits | None = None) -> Header:
         """Take the header from a snapshot's parts; the machine's are left.
 
-        Raises:
-            DecodeError: There is none, or it breaks a limit.
+        Raises `DecodeError`: there is none, or it breaks a limit.
         """
         first = _decoder.decode(next(parts, b""))
         table = b"".join([first.piece, *islice(parts, first.more_count)])

@@ -6,8 +6,7 @@ id. Two ways are built in, `SnapshotSync` and `LogReplaySync`.
 A way of one's own derives from `StateSync` and makes the two sides, which are
 pure state machines and say to each other whatever they like:
 
-    @dataclass(frozen=True, slots=True, kw_only=True)
-    class ArchiveSync(StateSync):
+    @dataclass(frozen=True, slots=True, kw_only=True) class ArchiveSync(StateSync):
         archive: str = "archive-1"
 
         def requester(self, context):

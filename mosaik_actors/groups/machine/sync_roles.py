@@ -56,20 +56,14 @@ class LogReader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncContext:
-    """What a side of a sync is given.
-
-    Attributes:
-        rng: Draws the numbers of requests.
-        is_leader: Says whether this member leads just now.
-        next_index: For a task: the first index that is missing here, one after
-            what is committed here.
-    """
+    """What a side of a sync is given."""
 
     me: PeerId
     log: LogReader
-    rng: Random
+    rng: Random  # draws the numbers of requests
     now: float
-    is_leader: Callable[[], bool]
+    is_leader: Callable[[], bool]  # says whether this member leads just now
+    # For a task: the first index that is missing here, one after what is committed here.
     next_index: int = 1
 
 
@@ -152,8 +146,7 @@ class SyncSide(Protocol):
     def receive_message(self, peer: PeerId, data: bytes, *, now: float) -> None:
         """Take in what the other side at a peer sent.
 
-        Raises:
-            RemoteError: It is not a message at all. A task has turned to others.
+        Raises `RemoteError`: it is not a message at all. A task has turned to others.
         """
 
     def get_timer(self) -> float | None:

@@ -81,8 +81,7 @@ class Merge:
     """What one member does when another history of its group is in sight.
 
     Call `update` whenever something it looks at may have changed, then drain `next_event` and
-    re-read `get_timer`.
-    Each ``now`` is monotonic time in seconds, on the same clock.
+    re-read `get_timer`. Each ``now`` is monotonic time in seconds, on the same clock.
     """
 
     def __init__(self, rng: Random, *, now: float, config: MergeConfig | None = None) -> None:

@@ -19,54 +19,39 @@ _QUIESCED_FACTOR: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaftConfig:
-    """How a replica keeps time, in seconds, and how much it holds and sends.
+    """How a replica keeps time, in seconds, and how much it holds and sends."""
 
-    Attributes:
-        heartbeat_interval: Time between two heartbeats of a leader.
-        election_timeout: A follower that hears nothing for this long may ask for votes, and grants
-            none before; a leader that does not hear a quorum for this long steps down.
-        election_timeout_jitter: Up to this much is added to the timeout, drawn
-            anew each time, so that replicas rarely stand for election together.
-        election_factor: This replica waits so many times longer before it
-            stands. It grants votes, and steps down, like everybody else.
-        commit_delay: What is committed is published with the next entries; a leader
-            waits for them so long. 0: it is published at once.
-        lagged_delay: Followers whose answer no quorum needs are sent new entries at
-            most once in so long. 0: at once.
-        append_entries: Entries in one message at most.
-        append_bytes: Bytes of entries in one message; one entry always fits.
-        window_count: Messages with entries on their way to one follower.
-        window_bytes: Bytes on their way to one follower, by the same rule.
-        entry_bytes: The largest entry that may be proposed.
-        uncommitted_count: Proposals a leader holds that are not committed.
-        uncommitted_bytes: The same in bytes: beyond, proposals are not taken.
-        log_bytes: A leader whose log takes more, because nobody compacts it, takes no proposals.
-        apply_count: Committed entries in one `Ready` at most.
-        apply_bytes: The same bound in bytes; one entry always fits.
-        apply_backlog: Entries handed out and not yet applied; beyond, none are handed out.
-        reads_count: Strong reads that wait, at a leader and at a reader.
-        promotion_lag: How many entries behind the commit index a learner may be
-            when it is made a voter.
-    """
-
-    heartbeat_interval: float = 0.2
+    heartbeat_interval: float = 0.2  # time between two heartbeats of a leader
+    # A follower that hears nothing for this long may ask for votes, and grants none before; a
+    # leader that does not hear a quorum for this long steps down.
     election_timeout: float = 1.0
+    # Up to this much is added to the timeout, drawn anew each time, so that replicas rarely stand
+    # for election together.
     election_timeout_jitter: float = 0.5
+    # This replica waits so many times longer before it stands. It grants votes, and steps down,
+    # like everybody else.
     election_factor: float = 1.0
+    # What is committed is published with the next entries; a leader waits for them so long. 0: it
+    # is published at once.
     commit_delay: float = 0.0
+    # Followers whose answer no quorum needs are sent new entries at most once in so long. 0: at
+    # once.
     lagged_delay: float = 0.0
-    append_entries: int = 512
-    append_bytes: int = 512 * 1024
-    window_count: int = 64
-    window_bytes: int = 8 * 1024 * 1024
-    entry_bytes: int = 4 * 1024 * 1024
-    uncommitted_count: int = 65_536
-    uncommitted_bytes: int = 64 * 1024 * 1024
+    append_entries: int = 512  # entries in one message at most
+    append_bytes: int = 512 * 1024  # bytes of entries in one message; one entry always fits
+    window_count: int = 64  # messages with entries on their way to one follower
+    window_bytes: int = 8 * 1024 * 1024  # bytes on their way to one follower, by the same rule
+    entry_bytes: int = 4 * 1024 * 1024  # the largest entry that may be proposed
+    uncommitted_count: int = 65_536  # proposals a leader holds that are not committed
+    uncommitted_bytes: int = 64 * 1024 * 1024  # the same in bytes: beyond, proposals are not taken
+    # A leader whose log takes more, because nobody compacts it, takes no proposals.
     log_bytes: int = 512 * 1024 * 1024
-    apply_count: int = 4096
-    apply_bytes: int = 32 * 1024
+    apply_count: int = 4096  # committed entries in one `Ready` at most
+    apply_bytes: int = 32 * 1024  # the same bound in bytes; one entry always fits
+    # Entries handed out and not yet applied; beyond, none are handed out.
     apply_backlog: int = 65_536
-    reads_count: int = 65_536
+    reads_count: int = 65_536  # strong reads that wait, at a leader and at a reader
+    # How many entries behind the commit index a learner may be when it is made a voter.
     promotion_lag: int = 4096
 
     @property

@@ -24,18 +24,12 @@ class _Batch(NamedTuple):
 
 
 class Durability:
-    """Where the disk stands: at first `last_index`, term and vote are saved.
-
-    Attributes:
-        next_index: The first entry that was not handed out.
-        truncate_from: What the next batch must remove, None for nothing.
-        saved: The term and vote that are known to be saved.
-    """
+    """Where the disk stands: at first `last_index`, term and vote are saved."""
 
     def __init__(self, last_index: int, hard_state: HardState) -> None:
-        self.next_index = last_index + 1
-        self.truncate_from: int | None = None
-        self.saved = hard_state
+        self.next_index = last_index + 1  # the first entry that was not handed out
+        self.truncate_from: int | None = None  # what the next batch must remove, None for nothing
+        self.saved = hard_state  # the term and vote that are known to be saved
         self._disk_last_index = last_index
         self._outstanding: deque[_Batch] = deque()
 

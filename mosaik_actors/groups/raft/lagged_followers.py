@@ -27,10 +27,6 @@ class LaggedFollowers:
     """The order in which the followers of one leader hear of entries.
 
     A lagged follower is sent nothing for `delay_s` after it was sent something; 0: nobody waits.
-
-    Attributes:
-        timer_s: When a lagged follower is due, or when one was that has been served since;
-            `inf` when none waits. Call `pass_time` then.
     """
 
     def __init__(self, delay_s: float) -> None:
@@ -40,6 +36,8 @@ class LaggedFollowers:
         self._counts_own = True
         self._due_s: dict[PeerId, float] = {}
         self._served_s: dict[PeerId, float] = {}
+        # When a lagged follower is due, or when one was that has been served since; `inf` when none
+        # waits. Call `pass_time` then.
         self.timer_s = inf
 
     def set_members(

@@ -39,23 +39,17 @@ from .replication import Replication
 
 
 class Leader(Role):
-    """The role of the replica that was elected.
-
-    Attributes:
-        replication: What it sends to whom.
-        first_index: The entry its term begins with.
-        transfer_to: Who is to take over, None when nobody is.
-        known_index: Up to here another voter knows as well what is committed; what
-            was committed when the term began counts as known.
-    """
+    """The role of the replica that was elected."""
 
     name = LEADER
 
     def __init__(self, replica: Replica) -> None:
         super().__init__(replica)
-        self.replication = Replication(replica)
-        self.first_index = replica.log.last_index + 1
-        self.transfer_to: PeerId | None = None
+        self.replication = Replication(replica)  # what it sends to whom
+        self.first_index = replica.log.last_index + 1  # the entry its term begins with
+        self.transfer_to: PeerId | None = None  # who is to take over, None when nobody is
+        # Up to here another voter knows as well what is committed; what was committed when the term
+        # began counts as known.
         self.known_index = replica.commit_index
         self._transfer_until_s = 0.0
         self._is_transfer_sent = False

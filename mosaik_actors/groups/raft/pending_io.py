@@ -39,10 +39,6 @@ class PendingIo:
         finish: Called for each `Ready`, after its save: steps 4 to 6. Returns how many
             commands it applied.
         snapshot_of: Returns the stored form of the snapshot with metadata.
-
-    Attributes:
-        last_number: The number of the last `Ready`.
-        has_more: Whether to call `run` again soon: it stopped before all was done.
     """
 
     def __init__(
@@ -54,8 +50,8 @@ class PendingIo:
         finish: Callable[[Ready], int],
         snapshot_of: Callable[[SnapshotMetadata], bytes],
     ) -> None:
-        self.last_number = 0
-        self.has_more = False
+        self.last_number = 0  # the number of the last `Ready`
+        self.has_more = False  # whether to call `run` again soon: it stopped before all was done
         self._raft = raft
         self._is_durable = is_durable
         self._send = send

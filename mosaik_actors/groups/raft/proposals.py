@@ -9,14 +9,10 @@ from .ready import ProposalOutcome, ProposalVerdict, Reason
 
 
 class Proposals:
-    """The proposals of one replica; its length is how many indexes have one that waits.
-
-    Attributes:
-        outcomes: What became of some, to be handed out.
-    """
+    """The proposals of one replica; its length is how many indexes have one that waits."""
 
     def __init__(self) -> None:
-        self.outcomes: list[ProposalOutcome] = []
+        self.outcomes: list[ProposalOutcome] = []  # what became of some, to be handed out
         self._waiting: dict[int, list[tuple[int, Any]]] = {}
 
     def __len__(self) -> int:

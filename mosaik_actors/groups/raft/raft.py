@@ -53,12 +53,9 @@ class Raft(Replica):
     def receive_message(self, sender: PeerId, message: Message, *, now: float) -> None:
         """Take in a message that `decode_message` returned; the link proves who sent it.
 
-        Messages may be lost, come twice, late or in another order. Afterwards
-        drain `next_ready` and re-read `get_timer`.
-
-        Raises:
-            RemoteError: The sender breaks a rule of Raft. Nothing has changed
-                but the term, perhaps; close the link.
+        Messages may be lost, come twice, late or in another order. Afterwards drain `next_ready`
+        and re-read `get_timer`. Raises `RemoteError`: the sender breaks a rule of Raft. Nothing has
+        changed but the term, perhaps; close the link.
         """
         self.observe(now)
         self.receive(sender, message)

@@ -42,15 +42,12 @@ class Reason(Enum):
 
 
 class ProposalOutcome(msgspec.Struct, frozen=True):
-    """What became of a proposal or of a change of the configuration, by its token.
-
-    Attributes:
-        verdict: Whether it is committed, certainly never will be, or nobody here can say.
-        index: Where it is in the log when committed: in this `Ready` or one soon after; else 0.
-    """
+    """What became of a proposal or of a change of the configuration, by its token."""
 
     token: Any
+    # Whether it is committed, certainly never will be, or nobody here can say.
     verdict: ProposalVerdict
+    # Where it is in the log when committed: in this `Ready` or one soon after; else 0.
     index: int = 0
     reason: Reason = Reason.NONE
 

@@ -122,8 +122,7 @@ class Replica:
         new_metadata: That of a snapshot the disk does not have yet.
         compact_to: Up to here the disk is to forget entries; None for none.
 
-    Raises:
-        DecodeError: A configuration in the log cannot be read.
+    Raises `DecodeError`: a configuration in the log cannot be read.
     """
 
     roles: ClassVar[Roles]
@@ -424,9 +423,8 @@ class Replica:
     def merge(self, entries: Sequence[Entry], settled_index: int) -> None:
         """Make the log contain `entries`, which follow a place where it agrees (3.5).
 
-        Raises:
-            RemoteError: They contradict what is settled: what is committed, and what the sender
-                itself sent before. Nothing changes.
+        Raises `RemoteError`: they contradict what is settled: what is committed, and what the
+        sender itself sent before. Nothing changes.
         """
         known = self.log.first_new(entries)
         if known == len(entries):

@@ -18,25 +18,19 @@ from .replica import Replica
 
 
 class Replication:
-    """A leader's side of its followers' logs.
-
-    Attributes:
-        progress: What is known of each follower, learners included.
-        lagged_followers: Who hears of entries a little later.
-        awaited_index: Up to here others wait to hear at once what is committed.
-        heartbeat_at_s: When the next heartbeat is due.
-        news_at_s: When to publish what is committed, `inf` when all know it.
-    """
+    """A leader's side of its followers' logs."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
+        # What is known of each follower, learners included.
         self.progress: dict[PeerId, FollowerProgress] = {}
+        # Who hears of entries a little later.
         self.lagged_followers = LaggedFollowers(replica.settings.lagged_delay)
-        self.awaited_index = 0
+        self.awaited_index = 0  # up to here others wait to hear at once what is committed
         self._shared_place = (-1, -1, -1)
         self._shared: tuple[Append, int]
-        self.heartbeat_at_s = replica.now
-        self.news_at_s = inf
+        self.heartbeat_at_s = replica.now  # when the next heartbeat is due
+        self.news_at_s = inf  # when to publish what is committed, `inf` when all know it
 
     @property
     def timer_s(self) -> float:
