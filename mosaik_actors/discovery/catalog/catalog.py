@@ -108,6 +108,7 @@ class Catalog:
             peers_max=config.peers_max,
             bytes_max=config.catalog_bytes_max,
             purge_after_s=config.purge_after,
+            draw=draw,
         )
         self._unsigned: dict[PeerId, PeerEntry] = {}
         self._rtts = RttTable()

@@ -21,7 +21,7 @@ Invariants:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from math import inf
 from types import MappingProxyType
 from typing import Final
@@ -41,9 +41,17 @@ class EntryStore:
         peers_max: How many entries there is room for.
         bytes_max: How many bytes they may have.
         purge_after_s: After how long an entry is hidden.
+        draw: Returns a random number from 0 to 1.
     """
 
-    def __init__(self, *, peers_max: int, bytes_max: int, purge_after_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        peers_max: int,
+        bytes_max: int,
+        purge_after_s: float,
+        draw: Callable[[], float],
+    ) -> None:
         self._peers_max = peers_max
         self._bytes_max = bytes_max
         self._purge_after_s = purge_after_s
@@ -51,7 +59,7 @@ class EntryStore:
         self._in_order: list[PeerId] = []  # the same peers by their ids, once `_sort` was called
         self._is_sorted = True
         self._byte_count = 0
-        self._room = Capacity(peers_max)
+        self._room = Capacity(peers_max, draw)
         self._afar: dict[PeerId, None] = {}  # whose entry another machine brought
         self._shift_s = 0.0  # the wall clock less this is what no jump moves
         # When an entry was written, where that is not what its version says now.
