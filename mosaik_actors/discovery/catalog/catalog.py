@@ -80,8 +80,7 @@ class Catalog:
         draw: Returns a random number from 0 to 1.
         now: Wall-clock time in seconds.
 
-    Raises:
-        EntryTooLarge: There are too many tags.
+    Raises `EntryTooLarge`: there are too many tags.
     """
 
     def __init__(
@@ -214,11 +213,7 @@ class Catalog:
         return verdict
 
     def receive_rtt(self, peer_id: PeerId, rtt_s: float) -> bool:
-        """Take in a round-trip time that the transport has smoothed, in seconds.
-
-        Returns:
-            Whether the peer now shows another one.
-        """
+        """Take in a smoothed round-trip time in seconds; return whether the peer shows another."""
         has_changed = self._is_known(peer_id) and self._rtts.receive_smoothed(peer_id, rtt_s)
         return has_changed and self._show(peer_id, DepartureReason.TOO_FAR)
 
@@ -288,11 +283,7 @@ class Catalog:
         return True
 
     def remove(self, peer_id: PeerId) -> bool:
-        """Forget a peer. It is shown again when it announces itself again.
-
-        Returns:
-            Whether it was known.
-        """
+        """Forget a peer until it announces itself again; return whether it was known."""
         known = self.store.forget(peer_id)
         self.reachability.forget(peer_id)
         known = self._unsigned.pop(peer_id, None) is not None or known

@@ -327,7 +327,7 @@ class CommandClient:
             sharing = [submission]
             head = payloads[0][:2]
             if waiting and head[1:] == ONE_COMMAND and submission.count == 1:
-                self._take_alike(sharing, head)
+                _take_alike(waiting, sharing, head)
                 if len(sharing) > 1:
                     commands = [one.payloads[0][2:] for one in sharing]
                     payloads = (join_commands(head[:1], commands),)
@@ -337,19 +337,6 @@ class CommandClient:
                 if not one.waits:
                     self._resolve(one)
             self._numbered += sharing
-
-    def _take_alike(self, sharing: list[Submission], head: bytes) -> None:
-        """Add those that follow to one of a single command, if they are encoded like it."""
-        waiting = self._waiting
-        room_bytes = PAYLOAD_BYTES - sharing[0].byte_count
-        while waiting and len(sharing) < PAYLOAD_COMMANDS:
-            following = waiting[0].payloads
-            if len(following) != 1 or following[0][:2] != head:
-                return
-            room_bytes -= len(following[0])
-            if room_bytes < 0:
-                return
-            sharing.append(waiting.popleft())
 
     def _send_again(self, sequence: int | None = None) -> None:
         """Send again from a number on, by default everything that is not answered."""
@@ -476,6 +463,19 @@ class CommandClient:
         del self._awaited[token]
         self._deadlines.note_told(submission)
         self._events.append(SubmissionFailed(token, may_take_effect, reason))
+
+
+def _take_alike(waiting: deque[Submission], sharing: list[Submission], head: bytes) -> None:
+    """Add those that follow to one of a single command, if they are encoded like it."""
+    room_bytes = PAYLOAD_BYTES - sharing[0].byte_count
+    while waiting and len(sharing) < PAYLOAD_COMMANDS:
+        following = waiting[0].payloads
+        if len(following) != 1 or following[0][:2] != head:
+            return
+        room_bytes -= len(following[0])
+        if room_bytes < 0:
+            return
+        sharing.append(waiting.popleft())
 
 
 def _check_sizes(payloads: Sequence[bytes]) -> None:

@@ -16,7 +16,8 @@ A stream that has much to send takes turns with the others: nobody waits behind 
 but for the few bytes that it holds itself. The byte stream is reliable, so what its socket
 has taken counts as acknowledged.
 
-``now`` is monotonic time in seconds.
+One file, because what is sent and what is taken in change the same streams. ``now`` is monotonic
+time in seconds.
 
 Invariants:
     * Nothing is held of what comes in but a part's head, and a short part that is no data.
@@ -84,11 +85,6 @@ class StreamEngine:
         streams_max: How many streams the peer may have at a time.
         now: The time.
         remote: Where the peer is; None where that is no address.
-
-    Attributes:
-        remote: Where the peer is; None where that is no address.
-        is_blocked: Whether the socket takes nothing at present.
-        untaken_bytes: What it was given and has not taken.
     """
 
     def __init__(
@@ -101,9 +97,9 @@ class StreamEngine:
         now: float,
         remote: SocketAddr | None = None,
     ) -> None:
-        self.remote = remote
-        self.is_blocked = False
-        self.untaken_bytes = 0
+        self.remote = remote  # where the peer is; None where that is no address
+        self.is_blocked = False  # whether the socket takes nothing at present
+        self.untaken_bytes = 0  # what it was given and has not taken
         self._is_initiator = is_initiator
         self._idle_timeout = idle_timeout
         self._streams_max = streams_max

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from typing import Final
 
 from ...ids import PeerId
+from ..address import is_loopback
 from ..close import CloseCode, CloseReason
 from ..config import CARRIERS
 from ..connection.connection import Connection
@@ -62,6 +63,13 @@ class PeerTable:
             if not connection.is_retiring:
                 return connection
         return None
+
+    def is_local(self, peer_id: PeerId) -> bool:
+        """Return whether the connection to a peer shows that it is on this machine."""
+        connection = self.usable(peer_id)
+        if connection is None or connection.carrier == "unix":
+            return connection is not None
+        return connection.remote is not None and is_loopback(connection.remote[0])
 
     def is_copy(self, peer: ProvenPeer) -> bool:
         """Return whether another node with the same key has replaced this one, and is there."""

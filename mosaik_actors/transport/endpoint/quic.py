@@ -20,12 +20,10 @@ from random import Random
 from typing import Final, Self
 
 from ...clock import Clock
-from ...errors import TransportError
 from ...ids import NetworkId, PeerId, SecretKey
 from ..address import (
     PeerAddr,
     SocketAddr,
-    format_socket_addr,
     is_loopback,
     is_relayed,
 )
@@ -43,14 +41,14 @@ from ..paths.driver import DirectPaths
 from ..quic.choice import factory_on_demand
 from ..quic.connection import QuicConnection
 from ..relay.port import RelayPort
-from ..sockets import DatagramPort, family_of
+from ..sockets import DatagramPort
 from .connections import Connections, Parts
 from .dialer import NOT_NEEDED, Dialer
 from .direct import use_direct
 from .moves import PROTOCOL as MOVES
 from .moves import AddrOf, Moves
 from .outbound import Outbound
-from .routes import Routes, bind_both
+from .routes import Routes, bind_all
 from .whereabouts import Whereabouts
 
 DRAIN_TIMEOUT_S: Final = 2.0
@@ -150,8 +148,7 @@ class QuicEndpoint(EndpointBase):
         Args:
             network_id: The network whose links are accepted.
             secret_key: The identity that every connection proves.
-            bind: At most one (numeric host, port) per address family; port 0
-                takes any free one.
+            bind: At most one (numeric host, port) per address family; port 0 takes any free one.
             clock: Where `now` comes from.
             rng: Where connection ids and the instance are drawn from.
             config: The settings, the defaults when None.
@@ -162,31 +159,18 @@ class QuicEndpoint(EndpointBase):
             TransportError: An address cannot be bound; says which port and why.
         """
         config = config or TransportConfig()
-        loop = asyncio.get_running_loop()
         ports: list[DatagramPort] = []
         listeners: list[socket.socket] | None = [] if config.carries("tcp") else None
         try:
-            for addr in bind:
-                if any(port.family == family_of(addr[0]) for port in ports):
-                    raise TransportError(
-                        f"cannot also bind {format_socket_addr(addr)}: "
-                        "one socket per address family, and this family has one"
-                    )
-                port, listener = bind_both(addr, config, loop, has_tcp=listeners is not None)
-                ports.append(port)
-                if listeners is not None and listener is not None:
-                    listeners.append(listener)
-            if not ports:
-                raise TransportError("bind is empty, expected one address or more")
+            bind_all(bind, config, asyncio.get_running_loop(), ports, listeners)
             network = NetworkId(network_id)
             made = cls(network, secret_key, ports, clock, rng, config, secrets, listeners)
         except BaseException:
             for one in (*ports, *(listeners or ())):
                 one.close()
             raise
-        made._whereabouts.mapping = start_mapping(
-            config, made.addr.direct, made.addr.carriers, clock, rng
-        )
+        direct, carriers = made.addr.direct, made.addr.carriers
+        made._whereabouts.mapping = start_mapping(config, direct, carriers, clock, rng)
         return made
 
     @property
@@ -279,34 +263,28 @@ class QuicEndpoint(EndpointBase):
         May be cancelled: the half-open link is then closed as cancelled.
 
         Raises:
-            LinkRefused: The peer refused, did not answer within `timeout`
-                seconds, could not be reached, or is not who `to` says; or the
-                connection has all the links it may have.
+            LinkRefused: The peer refused, did not answer within `timeout` seconds, could not be
+                reached, or is not who `to` says; or the connection has all the links it may have.
             ValueError: `header` is larger than a header may be.
         """
-        opening = OpenFrame(protocol, header)
+        opening, connections = OpenFrame(protocol, header), self._connections
         encode_control(opening)
         try:
             async with asyncio.timeout(timeout):
                 try:
-                    return await self._connections.open_on(
-                        await self._connect(to), opening, is_essential
-                    )
+                    return await connections.open_on(await self._connect(to), opening, is_essential)
                 except LinkRefused as refused:
                     if refused.reason not in (NOT_NEEDED, _NOT_NEEDED_THERE):
                         raise
-                    # The connection was given up for another one meanwhile.
-                    return await self._connections.open_on(
-                        await self._connect(to), opening, is_essential
-                    )
+                # The connection was given up for another one meanwhile.
+                return await connections.open_on(await self._connect(to), opening, is_essential)
         except TimeoutError:
             text = f"peer {to.peer_id.short} did not answer within {timeout:g} s"
             raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
 
     def on_link(self, link: StreamLink, opening: OpenFrame) -> None:
         """Answer a link that a peer opened: hand it to its protocol's acceptor, or say no."""
-        count = link.connection.peer_link_count - 1
-        self.answer(link, opening, peer_link_count=count)
+        self.answer(link, opening, peer_link_count=link.connection.peer_link_count - 1)
 
     def disconnect(self, peer_id: PeerId, reason: CloseReason) -> None:
         """End all connections to a peer with `reason`, after what their links wrote."""
@@ -350,11 +328,7 @@ class QuicEndpoint(EndpointBase):
 
     def may_be_local(self, peer_id: PeerId) -> bool:
         """Return whether a peer may be on this machine, and so know its loopback interface."""
-        connection = self._connections.peers.usable(peer_id)
-        if connection is not None and connection.carrier == "unix":
-            return True
-        remote = None if connection is None else connection.remote
-        if remote is not None and is_loopback(remote[0]):
+        if self._connections.peers.is_local(peer_id):
             return True
         return self._relays is None and all(
             is_loopback(host) for port in self._ports.values() for host, _ in port.addrs

@@ -16,14 +16,15 @@ import asyncio
 import socket
 from asyncio import AbstractEventLoop
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from ...errors import TransportError
 from ...ids import PeerId, SecretKey
-from ..address import PeerAddr, SocketAddr, is_loopback, is_relayed
+from ..address import PeerAddr, SocketAddr, format_socket_addr, is_loopback, is_relayed
 from ..close import gate_of
 from ..config import TransportConfig
 from ..connection.connection import Connection
@@ -234,7 +235,33 @@ class Routes:
         return connection
 
 
-def bind_both(
+def bind_all(
+    addrs: Iterable[SocketAddr],
+    config: TransportConfig,
+    loop: AbstractEventLoop,
+    ports: list[DatagramPort],
+    listeners: list[socket.socket] | None,
+) -> None:
+    """Bind sockets at each address; they are added to `ports`, and those for TCP to `listeners`.
+
+    Raises:
+        TransportError: An address cannot be bound. Those bound before are the caller's to close.
+    """
+    for addr in addrs:
+        if any(port.family == family_of(addr[0]) for port in ports):
+            raise TransportError(
+                f"cannot also bind {format_socket_addr(addr)}: "
+                "one socket per address family, and this family has one"
+            )
+        port, listener = _bind_both(addr, config, loop, has_tcp=listeners is not None)
+        ports.append(port)
+        if listeners is not None and listener is not None:
+            listeners.append(listener)
+    if not ports:
+        raise TransportError("bind is empty, expected one address or more")
+
+
+def _bind_both(
     addr: SocketAddr, config: TransportConfig, loop: AbstractEventLoop, *, has_tcp: bool
 ) -> tuple[UdpPort, socket.socket | None]:
     """Return sockets for datagrams and, where `has_tcp`, for TCP at one address.
