@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import running
 from ..peer_text import json_printable, printable
+from ..transport.address import format_socket_addr
 from . import joining
 
 if TYPE_CHECKING:
     from ..discovery.info import PeerInfo
     from ..discovery.view import CatalogSnapshot
     from ..network import Network
+    from ..transport.address import PeerAddr
     from ..transport.gate import Standing
     from . import Subparsers
 
@@ -31,8 +33,9 @@ examples:
   mosaik-actors peers my-app --watch         who comes and goes, until Ctrl-C
   mosaik-actors peers my-app --bootstrap "$(cat addr)"    begin with a known peer
 
-Each line: the peer's id, its first address, its round-trip time, what carries this
-command's connection to it now (unix, tcp, quic or relay), its streams, and its
+Each line: the peer's id, its first address ("relay only" where it tells none but its
+relay), its round-trip time, what carries this command's connection to it now (unix, tcp,
+quic or relay), its streams, and its
 groups with their ids, a * behind those that it leads: members whose ids differ never
 meet. --long adds the ids of its tags. A peer that does not answer is marked
 unreachable, with the time since it was heard of last, and what it offered counts as
@@ -188,11 +191,7 @@ def describe(
         rtt = f"unreachable, last heard of {peer.last_heard_s:.0f} s ago"
     elif carrier is not None:
         rtt += f"  {carrier:5}"
-    if is_long:
-        where = str(peer.addr)
-    else:
-        host_and_port = str(peer.addr).partition("@")[2].partition("?")[0]
-        where = f"{peer.peer_id.short}  {host_and_port.partition(',')[0] or 'no address'}"
+    where = str(peer.addr) if is_long else f"{peer.peer_id.short}  {_first_address(peer.addr)}"
     streams = sorted(name or stream.short for stream, name in peer.streams.items())
     groups = sorted(
         f"{name or 'group'}#{group.short}"
@@ -205,6 +204,12 @@ def describe(
     if names and not peer.is_reachable:
         names = f"(away: {names})"
     return f"{where}  {rtt}  {names}".rstrip() + _describe_standing(standing)
+
+
+def _first_address(addr: PeerAddr) -> str:
+    if addr.direct:
+        return format_socket_addr(addr.direct[0])
+    return "relay only" if addr.relay else "no address"
 
 
 def _describe_standing(standing: Standing | None) -> str:

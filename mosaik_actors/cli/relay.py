@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  mosaik-actors relay                                   for everybody, on UDP port 4434
+  mosaik-actors relay                                   for everybody, on port 4434, UDP and TCP
   mosaik-actors relay --secret-file relay.secret        for those who know the secret
   mosaik-actors relay --ticket-key issuer.pub --ticket-alg ES256 --ticket-issuer acme
                                                         for those with a ticket of acme's

@@ -24,6 +24,12 @@ def test_a_peer_that_answers_has_its_round_trip_time() -> None:
     assert line == f"{peer('a').short}  127.0.0.1:4433    1.20 ms"
 
 
+def test_the_address_of_its_relay_is_not_that_of_a_peer() -> None:
+    at_relay = entry("a", direct=(), relay=f"{peer('relay')}@127.0.0.1:4434")
+    line = describe(PeerInfo(at_relay))
+    assert line == f"{peer('a').short}  relay only          -"
+
+
 @pytest.mark.parametrize("carrier", ["relay", "quic"])
 def test_what_carries_the_connection_now_is_shown(carrier: str) -> None:
     line = describe(PeerInfo(entry("a"), 0.0012), carrier=carrier)
