@@ -89,8 +89,8 @@ class Network:
         bind: Where to listen: ``(host, port)``, ``"host:port"``, or several of
             them, at most one per address family. Port 0 takes any free one.
             None hears this machine only, unless `bootstrap` names a peer on
-            another one, or with `mdns` or `dht`; then all of IPv4. ``"0.0.0.0:4433"``
-            hears everybody at a port that others can be told.
+            another one, or with `mdns`, `dht` or `TransportConfig(port_mapping=True)`; then
+            all of IPv4. ``"0.0.0.0:4433"`` hears everybody at a port that others can be told.
         rendezvous: Find, and be found by, nodes of the same user on this
             machine through a private directory.
         mdns: Find, and be found by, nodes on the local network (multicast
@@ -156,6 +156,7 @@ class Network:
         peers = as_peer_addrs(bootstrap)
         relays = () if own_relay is None else own_relay.relays
         has_machine = environment is None or environment.has_machine
+        is_mapped = transport is not None and transport.maps_outside
         self._settings = NodeSettings(
             network_id=as_network_id(network_id),
             network_name=network_id if isinstance(network_id, str) else "",
@@ -163,7 +164,7 @@ class Network:
             secret_key=as_secret_key(secret_key),
             bootstrap=peers,
             tags=as_tags(tags),
-            bind=default_bind([*peers, *relays], mdns or own_dht is not None)
+            bind=default_bind([*peers, *relays], mdns or own_dht is not None or is_mapped)
             if bind is None
             else as_socket_addrs(bind),
             rendezvous=rendezvous,

@@ -157,6 +157,12 @@ class TransportConfig:
         """The gateway that is asked for mappings; None for that of the default route."""
         return _parse_gateway(self.port_gateway)
 
+    @property
+    def maps_outside(self) -> bool:
+        """Whether a gateway that is not on this machine maps ports."""
+        gateway = self.gateway
+        return self.port_mapping and (gateway is None or not IPv4Address(gateway[0]).is_loopback)
+
     def carries(self, carrier: str) -> bool:
         """Return whether connections may be carried by this."""
         return self.carriers == "auto" or carrier in self.carriers

@@ -31,6 +31,10 @@ NO_GATEWAY: Final = (
     "there is no default route to be seen here: name the gateway with "
     'TransportConfig(port_gateway="192.168.1.1")'
 )
+NOTHING_TO_MAP: Final = (
+    'nothing of this node can be mapped: it needs bind="0.0.0.0:0" or another IPv4 address '
+    "that is not of the loopback interface, and QUIC or TCP among its carriers"
+)
 
 
 def start_mapping(
@@ -58,7 +62,10 @@ def start_mapping(
     ]
     protocols = {"quic": codec.UDP, "tcp": codec.TCP}
     wanted = tuple(protocols[one] for one in protocols if one in listening)
-    if not (config.port_mapping and ports and wanted):
+    if not config.port_mapping:
+        return None
+    if not (ports and wanted):
+        logger.warning("port mapping: %s", NOTHING_TO_MAP)
         return None
 
     def make_upnp(host: str, own_host: str) -> OtherMapper:

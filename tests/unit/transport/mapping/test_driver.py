@@ -85,13 +85,16 @@ async def test_a_gateway_without_a_server_is_known_at_once() -> None:
 
 
 async def test_without_a_route_or_what_to_map_nothing_is_asked(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(driver, "find_gateway", lambda: None)
     # Nobody outside reaches the loopback interface, whatever is mapped.
     async with endpoint(TransportConfig(port_mapping=True)) as made:
         assert made.mapping is None
         assert not made.may_move
+    assert [one.getMessage() for one in caplog.records] == [
+        f"port mapping: {driver.NOTHING_TO_MAP}"
+    ]
     made_mapping = driver.PortMapping(
         4433,
         (UDP,),
@@ -110,6 +113,22 @@ async def test_without_a_route_or_what_to_map_nothing_is_asked(
         await made_mapping.close()
         await made_mapping.close()
         await until(lambda: gateway.mapped == {})
+
+
+@pytest.mark.parametrize(
+    ("config", "host"),
+    [
+        (TransportConfig(), "127.0.0.1"),
+        (TransportConfig(port_mapping=True), "0.0.0.0"),
+        (TransportConfig(port_mapping=True, port_gateway="192.0.2.1"), "0.0.0.0"),
+        (TransportConfig(port_mapping=True, port_gateway="127.0.0.1"), "127.0.0.1"),
+        (TransportConfig(port_gateway="192.0.2.1"), "127.0.0.1"),
+    ],
+)
+def test_a_node_whose_port_is_mapped_hears_more_than_its_machine(
+    config: TransportConfig, host: str
+) -> None:
+    assert Network("mapped", transport=config)._settings.bind == [(host, 0)]
 
 
 async def test_upnp_is_tried_when_the_gateway_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
