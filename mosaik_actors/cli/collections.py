@@ -131,7 +131,10 @@ def read_json(text: str, kind: Any) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.MsgspecError as exc:
-        raise CommandFailed(f"{text.strip()[:80]}: {exc}") from exc
+        shown = text.strip()[:80]
+        is_json = isinstance(exc, msgspec.ValidationError) or shown.startswith(('"', "[", "{"))
+        hint = "" if is_json else f"; a text has its quotes: '\"{shown}\"'"
+        raise CommandFailed(f"{shown}: {exc}{hint}") from exc
 
 
 def elements_of(opened: Any) -> Iterator[Any]:

@@ -131,7 +131,7 @@ def _print_json(nodes: dict[str, NodeStatus], silent: list[Silent]) -> int:
 def _print_once(top: Top) -> int:
     from rich.console import Console
 
-    Console().print(_picture(top))
+    Console().print(picture(top, has_keys=False))
     return 0 if top.nodes else 1
 
 
@@ -140,10 +140,10 @@ async def _live(net: Network, top: Top, interval_s: float) -> int:
 
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
-    with Live(_picture(top), screen=True, auto_refresh=False) as live:
+    with Live(picture(top), screen=True, auto_refresh=False) as live:
 
         def redraw() -> None:
-            live.update(_picture(top), refresh=True)
+            live.update(picture(top), refresh=True)
 
         def press(key: str) -> None:
             if not top.press(key) and not done.done():
@@ -185,7 +185,9 @@ def _keys(loop: asyncio.AbstractEventLoop, press: Callable[[str], None]) -> Iter
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
-def _picture(top: Top) -> Any:
+def picture(top: Top, *, has_keys: bool = True) -> Any:
+    """Return what rich draws: the table of all nodes, or what one shows."""
+    from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -201,7 +203,7 @@ def _picture(top: Top) -> Any:
                 table.add_row(*map(Text, row))
             parts.append(table)
         return Group(*parts, Text(KEYS, style="dim"))
-    table = Table(expand=True)
+    table = Table(expand=True, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for column in COLUMNS:
         mark = "" if column != top.sort else " ▲" if top.is_reversed else " ▼"
         table.add_column(
@@ -209,8 +211,7 @@ def _picture(top: Top) -> Any:
         )
     ordered = top.ordered()
     for index, row in enumerate(overview_rows(top)):
-        is_selected = shown is not None and ordered[index] is shown
+        is_selected = has_keys and shown is not None and ordered[index] is shown
         table.add_row(*map(Text, row), style="reverse" if is_selected else "")
-    return Group(
-        table, *(Text(line, style="dim") for line in silent_lines(top)), Text(KEYS, style="dim")
-    )
+    below = [*silent_lines(top), *([KEYS] if has_keys else [])]
+    return Group(table, *(Text(line, style="dim") for line in below))

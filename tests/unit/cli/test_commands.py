@@ -1,10 +1,12 @@
 """The pure parts of commands: conditions, tables, elements as JSON."""
 
+import io
 import json
 from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from mosaik_actors import Cell, Map, PriorityQueue
 from mosaik_actors.cli import bench
@@ -14,10 +16,12 @@ from mosaik_actors.cli.groups import group_rows, member_rows, render
 from mosaik_actors.cli.main import main
 from mosaik_actors.cli.peers import as_record, describe
 from mosaik_actors.cli.tap import parse_condition, pick
+from mosaik_actors.cli.top import picture
 from mosaik_actors.discovery.entry import GroupInfo
 from mosaik_actors.discovery.info import PeerInfo
 from mosaik_actors.errors import ConfigError
 from mosaik_actors.ids import GroupId
+from mosaik_actors.metrics.top_view import Top
 from tests.unit.discovery.helpers import entry, peer
 from tests.unit.metrics.helpers import status
 
@@ -108,6 +112,10 @@ def test_lines_are_read_as_their_type() -> None:
         list(batches(["[1]", '["x"]'], list[int]))
     with pytest.raises(CommandFailed):
         read_json("{", int)
+    with pytest.raises(CommandFailed, match=r"ETH: .*; a text has its quotes: '\"ETH\"'"):
+        read_json("ETH", str)
+    with pytest.raises(CommandFailed, match=r"got `int`$"):
+        read_json("1", str)
 
 
 def test_large_imports_come_in_batches() -> None:
@@ -139,3 +147,17 @@ def test_what_was_measured() -> None:
 def test_completion_knows_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     assert "collection" in capsys.readouterr().out
+
+
+def test_the_table_of_nodes_has_room_in_80_columns() -> None:
+    shown = Top()
+    shown.receive({"a" * 64: status("a")}, [])
+    for has_keys in (True, False):
+        console = Console(file=io.StringIO(), width=80, color_system=None)
+        console.print(picture(shown, has_keys=has_keys))
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue()
+        assert "…" not in text
+        assert "3 (1 away)" in text
+        assert "300 ms" in text
+        assert ("enter details" in text) == has_keys
