@@ -26,14 +26,16 @@ ALGORITHMS = ("HS256", "HS384", "HS512", "ES256", "ES256K", "ES384", "ES512", "E
 
 _EPILOG = """\
 examples:
-  mosaik-actors key new node.key        # prints the node's id: PEER below is its 64 digits
+  mosaik-actors key new node.key        # prints "peer", and the node's id behind it
+  PEER=$(mosaik-actors key show node.key | cut -d' ' -f2)
   openssl ecparam -name prime256v1 -genkey -noout -out issuer.pem
   openssl ec -in issuer.pem -pubout -out issuer.pub
-  mosaik-actors ticket new --key issuer.pem --alg ES256 --peer PEER --issuer acme > node.ticket
+  mosaik-actors ticket new --key issuer.pem --alg ES256 --peer $PEER --issuer acme > node.ticket
   mosaik-actors ticket inspect node.ticket
-  mosaik-actors ticket verify node.ticket --key issuer.pub --alg ES256 --peer PEER --issuer acme
+  mosaik-actors ticket verify node.ticket --key issuer.pub --alg ES256 --peer $PEER --issuer acme
 
-In a program:
+In a program, which has the same key:
+  Network("my-app", secret_key=SecretKey.load_or_create("node.key"))
   net.discovery.add_ticket(Ticket(Jwt.class_id, Path("node.ticket").read_bytes().strip()))
 """
 

@@ -358,7 +358,10 @@ def _load_public_pem(name: str, pem: bytes) -> Any:
     try:
         return serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError(f"{name} was given PEM without a public key in it") from None
+        raise ConfigError(
+            f"{name} was given PEM without a public key in it; of a private one, "
+            "`openssl pkey -in FILE -pubout` prints it"
+        ) from None
 
 
 def _load_private_pem(name: str, pem: bytes) -> Any:

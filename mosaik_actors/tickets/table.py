@@ -341,7 +341,7 @@ class TicketTable:
     def _settle(self, signature: UniqueId, peer_id: PeerId, record: _Record, now: float) -> None:
         """Make a verdict of the answers, unless some are awaited and the last one stands."""
         answers = [record.answers[t.id] for t in record.tickets or () if t.id in record.answers]
-        until, reason, begins = -inf, "it shows no ticket of the class", inf
+        until, reason, begins = -inf, "it shows no ticket of the class that is required", inf
         for index, answer in enumerate(answers):
             if isinstance(answer, InvalidTicket):
                 reason = answer.reason if not index else reason

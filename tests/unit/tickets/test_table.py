@@ -175,7 +175,7 @@ def test_a_ticket_taken_back_is_gone_at_once() -> None:
     node.answer()
     node.show(A)
     assert node.table.take_changed() == (A,)
-    assert node.why_not() == "it shows no ticket of the class"
+    assert node.why_not() == "it shows no ticket of the class that is required"
 
 
 def test_one_that_is_not_valid_yet_is_asked_about_again() -> None:
