@@ -282,7 +282,8 @@ class Model:
             return [line for line in lines if self.receive_line(name, line)]
         new = self._take_first(name, lines)
         room.is_open = True
-        self.notice(f"you are in {name}, {len(room.lines)} lines so far", name)
+        count = len(room.lines)
+        self.notice(f"you are in {name}, {count} line{'s' * (count != 1)} so far", name)
         return new
 
     def _take_first(self, name: str, lines: Iterable[Line]) -> list[Line]:
