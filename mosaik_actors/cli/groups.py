@@ -37,7 +37,8 @@ examples:
   mosaik-actors group transfer my-app counter --to 3f9a
   mosaik-actors group leave my-app counter 3f9a  have the node 3f9a leave it
 
-A group is named by its name or by the beginning of its id, a node by the beginning of its id.
+A group is named by its name or by the beginning of its id, a collection's group also by the
+collection's name; a node by the beginning of its id.
 What is shown is what the members say of themselves; nodes with share_status=False are left out.
 transfer and leave are done by nodes of this user on this machine only: the one that leads, the
 one that is to leave. The program that runs there finds its member ended after leave.
@@ -118,7 +119,7 @@ def find_group(peers: Iterable[PeerInfo], wanted: str) -> tuple[GroupId, list[Pe
     found: dict[GroupId, list[PeerInfo]] = {}
     for peer in peers:
         for group_id, name in peer.groups.items():
-            if name == wanted or str(group_id).startswith(wanted):
+            if _is_called(name, str(group_id), wanted):
                 found.setdefault(group_id, []).append(peer)
     if len(found) != 1:
         ids = ", ".join(sorted(str(one)[:10] for one in found))
@@ -128,6 +129,12 @@ def find_group(peers: Iterable[PeerInfo], wanted: str) -> tuple[GroupId, list[Pe
             else f"no node has a group {wanted!r}"
         )
     return next(iter(found.items()))
+
+
+def _is_called(name: str, group_id: str, wanted: str) -> bool:
+    from ..collections.naming import is_of_store
+
+    return name == wanted or group_id.startswith(wanted) or is_of_store(name, wanted)
 
 
 def find_member(members: Iterable[PeerInfo], wanted: str) -> PeerInfo:
@@ -213,7 +220,7 @@ def member_rows(nodes: Iterable[NodeStatus], wanted: str) -> list[dict[str, Any]
         }
         for node in nodes
         for group in node.groups
-        if not wanted or group.name == wanted or group.group_id.startswith(wanted)
+        if _is_called(group.name, group.group_id, wanted)
     ]
     return sorted(rows, key=lambda row: (row["group"], row["id"], row["peer"]))
 
@@ -222,7 +229,10 @@ def render(rows: list[dict[str, Any]], *, as_json: bool) -> list[str]:
     """Return rows as JSON lines, or as a table with ids cut short."""
     if as_json:
         return [json_printable(json.dumps(row, ensure_ascii=False)) for row in rows]
+    from ..collections.naming import without_store
+
     ids = ("id", "peer", "leader")
+    rows = [row | {"group": without_store(row["group"])} for row in rows]
     cells = [list(rows[0])] + [
         [
             printable(str(value))[:10]

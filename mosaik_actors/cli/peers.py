@@ -35,12 +35,12 @@ examples:
 
 Each line: the peer's id, its first address ("relay only" where it tells none but its
 relay), its round-trip time, what carries this command's connection to it now (unix, tcp,
-quic or relay), its streams, and its
-groups with their ids, a * behind those that it leads: members whose ids differ never
-meet. --long adds the ids of its tags. A peer that does not answer is marked
-unreachable, with the time since it was heard of last, and what it offered counts as
-away. What it did to this command's own node stands in brackets: rules that it broke,
-and whether and why it is refused for that.
+quic or relay), its streams, and its groups with their ids, a * behind those that it
+leads: members whose ids differ never meet. --long shows ids, addresses and names uncut,
+and the ids of its tags. A peer that does not answer is marked unreachable, with the time
+since it was heard of last, and what it offered counts as away. What it did to this
+command's own node stands in brackets: rules that it broke, and whether and why it is
+refused for that.
 The exit code is 1 if nobody is there.
 """
 
@@ -194,7 +194,7 @@ def describe(
     where = str(peer.addr) if is_long else f"{peer.peer_id.short}  {_first_address(peer.addr)}"
     streams = sorted(name or stream.short for stream, name in peer.streams.items())
     groups = sorted(
-        f"{name or 'group'}#{group.short}"
+        f"{_group_name(name, is_long=is_long)}#{group.short}"
         + ("*" if leaders.get(str(group)) == str(peer.peer_id) else "")
         for group, name in peer.groups.items()
     )
@@ -204,6 +204,14 @@ def describe(
     if names and not peer.is_reachable:
         names = f"(away: {names})"
     return f"{where}  {rtt}  {names}".rstrip() + _describe_standing(standing)
+
+
+def _group_name(name: str, *, is_long: bool) -> str:
+    if is_long:
+        return name or "group"
+    from ..collections.naming import without_store
+
+    return without_store(name) or "group"
 
 
 def _first_address(addr: PeerAddr) -> str:

@@ -118,6 +118,17 @@ def name_of(kind: str, store_id: StoreId | str, *, has_secret: bool) -> Collecti
     return CollectionName(store, kind, f"{label}: {kind} store={mark.hex}")
 
 
+def is_of_store(shown: str, store: str) -> bool:
+    """Return whether what a group is advertised as is a collection of that store."""
+    return bool(store) and shown.endswith(f" store={shown_store(StoreId(store)).hex}")
+
+
+def without_store(shown: str) -> str:
+    """Return what a collection is advertised as without the hash of its store, for people."""
+    found = _NAME.fullmatch(shown)
+    return shown if found is None else f"{found['label']}: {found['kind']}"
+
+
 def near_miss(
     name: CollectionName, group_id: GroupId, peer: PeerId, groups: Iterable[tuple[UniqueId, str]]
 ) -> str | None:

@@ -19,6 +19,7 @@ from mosaik_actors.cli import groups as command
 from mosaik_actors.cli.failure import CommandFailed
 from mosaik_actors.cli.groups import find_group, find_member
 from mosaik_actors.cli.main import build_parser
+from mosaik_actors.collections.naming import name_of
 from mosaik_actors.groups.wire.control import PROTOCOL, LeaveAsked, TransferAsked
 from mosaik_actors.handles.group_control import ask_control
 from mosaik_actors.ids import GroupId
@@ -131,6 +132,10 @@ def test_groups_and_members_are_found_by_what_their_ids_begin_with() -> None:
     assert found == ("cc33", [y])
     with pytest.raises(CommandFailed, match="choose by id: bb22, cc33"):
         find_group(peers, "twin")
+    stock = name_of("Map[str, int]", "stock", has_secret=False).shown
+    x.groups["dd44"] = stock
+    found = find_group(peers, "stock")
+    assert found == ("dd44", [x])
     with pytest.raises(CommandFailed, match="no node has a group 'none'"):
         find_group(peers, "none")
     found = find_member(peers, "3f9")

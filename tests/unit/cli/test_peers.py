@@ -11,9 +11,10 @@ import pytest
 
 from mosaik_actors.cli import joining, peers
 from mosaik_actors.cli.peers import describe
-from mosaik_actors.discovery.entry import StreamInfo
+from mosaik_actors.collections.naming import name_of
+from mosaik_actors.discovery.entry import GroupInfo, StreamInfo
 from mosaik_actors.discovery.info import PeerInfo
-from mosaik_actors.ids import StreamId
+from mosaik_actors.ids import GroupId, StreamId
 from mosaik_actors.transport.gate import Standing
 from tests.unit.discovery.helpers import NOW, entry, peer
 from tests.waiting import until
@@ -28,6 +29,14 @@ def test_the_address_of_its_relay_is_not_that_of_a_peer() -> None:
     at_relay = entry("a", direct=(), relay=f"{peer('relay')}@127.0.0.1:4434")
     line = describe(PeerInfo(at_relay))
     assert line == f"{peer('a').short}  relay only          -"
+
+
+def test_a_collection_is_shown_without_the_hash_of_its_store() -> None:
+    name = name_of("Map[str, int]", "stock", has_secret=True).shown
+    info = PeerInfo(entry("a", groups=(GroupInfo(GroupId("g"), name),)))
+    group = GroupId("g").short
+    assert describe(info).endswith(f" stock: Map[str, int]#{group}")
+    assert describe(info, is_long=True).endswith(f" {name}#{group}")
 
 
 @pytest.mark.parametrize("carrier", ["relay", "quic"])
