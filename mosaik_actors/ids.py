@@ -301,7 +301,10 @@ def id_as_bytes(value: Any) -> bytes:
     """Return an id as the bytes it is encoded as (an encoding hook of msgspec)."""
     if isinstance(value, UniqueId | PeerId):
         return bytes(value)
-    raise TypeError(f"{type(value).__name__} is not a type that can be sent")
+    raise TypeError(
+        f"{type(value).__name__} is not a type that can be sent, expected a msgspec.Struct, a "
+        "dataclass or one of Python's own"
+    )
 
 
 @lru_cache(maxsize=_INTERNED_MAX)

@@ -351,3 +351,11 @@ def test_text_of_a_value_that_has_none() -> None:
     assert clip(Broken()).endswith("without a text: KeyError")
     assert len(clip("x" * 10_000_000)) == 200
     assert str(Full(1 << 100_000))
+
+
+def test_what_can_be_sent_is_said_with_what_cannot() -> None:
+    class Plain:
+        pass
+
+    with pytest.raises(EncodeError, match=r"Plain is not a type that can be sent, expected a msg"):
+        codec_for(Plain).encode_batch([Plain()])

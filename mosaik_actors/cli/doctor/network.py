@@ -208,6 +208,11 @@ def judge_clocks(readings: Sequence[ClockReading], drift_max_s: float) -> Findin
         f"{len(readings)} compared; {worst.peer} is {abs(worst.ahead_s):.3f} s {word} this "
         f"machine, give or take {worst.error_s:.3f} s"
     )
+    if not drift:
+        bound_s = max(abs(one.ahead_s) + one.error_s for one in readings)
+        found = (
+            f"{len(readings)} compared; none differs by more than can be measured, {bound_s:.3f} s"
+        )
     advice = f"{whose} is wrong: let chrony or systemd-timesyncd keep it (timedatectl set-ntp true)"
     if drift > drift_max_s:
         return fail("clock", found, f"{advice}; peers refuse what is dated too far ahead")

@@ -168,6 +168,7 @@ JUDGED: list[tuple[Finding, Judgement, str]] = [
     ),
     (network.judge_clocks([], 10), SKIP, "no peer"),
     (network.judge_clocks([reading(0.3)], 10), OK, "0.300 s ahead"),
+    (network.judge_clocks([reading(0.1), reading(-0.1)], 10), OK, "than can be measured, 0.350 s"),
     # What is within the error of the measurement is no drift.
     (network.judge_clocks([reading(-1.2)], 10), OK, "1.200 s behind"),
     (network.judge_clocks([reading(-1.3)], 10), WARN, "the clock of p or this machine's"),
