@@ -195,13 +195,8 @@ class CommandClient:
     def set_leader(self, is_known: bool, epoch: object, now: float) -> None:
         """Note whether there is a leader that command batches can be handed to.
 
-        With another one, or one that was out of reach, everything not answered
-        is sent again: what the old one took may be lost.
-
-        Args:
-            is_known: Whether there is one, within reach.
-            epoch: Who leads, and in which term.
-            now: The time.
+        With another one, or one that was out of reach, everything not answered is sent again: what
+        the old one took may be lost. `epoch` says who leads, and in which term.
         """
         if is_known and (not self._has_leader or epoch != self._epoch):
             self._epoch = epoch

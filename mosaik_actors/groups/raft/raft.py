@@ -98,12 +98,8 @@ class Raft(Replica):
         or unknown, when its place came in a snapshot. A leader that is cut off learns nothing, so
         the caller has a time limit of its own, after which the command may still take effect.
 
-        Args:
-            data: The entry's content. It is never looked at here.
-            token: What the outcome is reported with.
-            kind: COMMANDS or SYSTEM.
-            is_awaited: Whether another replica waits for it: then all are notified
-                at once that it is committed, not after `RaftConfig.commit_delay`.
+        The `data` is never looked at here; `kind` is COMMANDS or SYSTEM. When another replica waits
+        (`is_awaited`) all hear at once that it is committed, not after `RaftConfig.commit_delay`.
         """
         role = self.role
         if isinstance(role, Leader):
