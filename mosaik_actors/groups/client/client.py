@@ -76,16 +76,16 @@ ClientEvent = Submission | SubmissionFailed | ClientRenewed
 class CommandClient:
     """The command client of one member in one group.
 
-    Call `take_command_batches` once per turn of the loop, whatever happened, and hand
-    what it returns to the leader, in order. After that, and after any other
-    call, `take_events` and re-read `get_timer`. `now` is monotonic seconds.
+    Call `take_command_batches` once per turn of the loop, whatever happened, and hand what it
+    returns to the leader, in order. After that, and after any other call, `take_events` and re-read
+    `get_timer`. `now` is monotonic seconds.
 
     Args:
         client_id: 16 random bytes.
         pending_commands: Commands that may be accepted and not answered.
         pending_bytes: The same in bytes.
-        resend_s: Seconds without any answer until everything is sent again;
-            after a refusal it begins with a sixteenth of that.
+        resend_s: Seconds without any answer until everything is sent again; after a refusal it
+            begins with a sixteenth of that.
         rng: For new ids, and so that members do not try again all at once.
     """
 

@@ -259,13 +259,9 @@ class Raft(Replica):
         pending I/O of every `Ready` before it calls this. Everything must be *committed* where it
         comes from. Return False, and change nothing, when it is not newer than what is here.
 
-        Args:
-            metadata: The snapshot's; None when only entries were fetched.
-            entries: What follows the snapshot; without one, a range that begins at
-                most one after the last index here.
-
-        Raises:
-            RemoteError: It contradicts what is committed here, or is no log. Nothing has changed.
+        The entries follow the snapshot; without one (`metadata` is None) they are a range that
+        begins at most one after the last index here. Raises `RemoteError` when it contradicts what
+        is committed here, or is no log; nothing has changed.
         """
         assert not self.is_leader, "a leader installs nothing"
         assert not self.durability.has_outstanding, "installed with pending I/O outstanding"
