@@ -29,14 +29,6 @@ class Submission:
         timeout_s: After so many seconds the caller is notified that it failed; may be infinite.
         waits: Whether its caller is resolved when the commands are applied, or when they
             are handed to a leader for the first time.
-
-    Attributes:
-        deadline: When its caller gives up, in monotonic seconds; may be infinite.
-        last: The number of its last payload; 0 without numbers.
-        left: How many of its commands are not answered.
-        positions: The positions of those of its commands that are applied.
-        results: What they returned, encoded, by position.
-        is_told: Whether its caller knows what became of it, or does not care.
     """
 
     __slots__ = (
@@ -54,16 +46,17 @@ class Submission:
         waits: bool,
     ) -> None:
         self.payloads = payloads
-        self.count = self.left = count
+        self.count = self.left = count  # all its commands, and how many are not answered
         self.byte_count = byte_count
         self.token = token
         self.timeout_s = timeout_s
         self.waits = waits
-        self.deadline = inf
-        self.last = 0
+        self.deadline = inf  # when its caller gives up, in monotonic seconds; may be infinite
+        self.last = 0  # the number of its last payload; 0 without numbers
+        # The positions of those of its commands that are applied.
         self.positions: Sequence[int] = ()
-        self.results: dict[int, bytes | None] = {}
-        self.is_told = False
+        self.results: dict[int, bytes | None] = {}  # what they returned, encoded, by position
+        self.is_told = False  # whether its caller knows what became of it, or does not care
 
     def note(self, positions: range, results: Sequence[bytes | None]) -> None:
         """Take in where more of its commands were applied, and what they returned, if known."""

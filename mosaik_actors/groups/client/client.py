@@ -76,16 +76,16 @@ ClientEvent = Submission | SubmissionFailed | ClientRenewed
 class CommandClient:
     """The command client of one member in one group.
 
-    Call `take_command_batches` once per turn of the loop, whatever happened, and hand
-    what it returns to the leader, in order. After that, and after any other
-    call, `take_events` and re-read `get_timer`. `now` is monotonic seconds.
+    Call `take_command_batches` once per turn of the loop, whatever happened, and hand what it
+    returns to the leader, in order. After that, and after any other call, `take_events` and re-read
+    `get_timer`. `now` is monotonic seconds.
 
     Args:
         client_id: 16 random bytes.
         pending_commands: Commands that may be accepted and not answered.
         pending_bytes: The same in bytes.
-        resend_s: Seconds without any answer until everything is sent again;
-            after a refusal it begins with a sixteenth of that.
+        resend_s: Seconds without any answer until everything is sent again; after a refusal it
+            begins with a sixteenth of that.
         rng: For new ids, and so that members do not try again all at once.
     """
 
@@ -195,13 +195,8 @@ class CommandClient:
     def set_leader(self, is_known: bool, epoch: object, now: float) -> None:
         """Note whether there is a leader that command batches can be handed to.
 
-        With another one, or one that was out of reach, everything not answered
-        is sent again: what the old one took may be lost.
-
-        Args:
-            is_known: Whether there is one, within reach.
-            epoch: Who leads, and in which term.
-            now: The time.
+        With another one, or one that was out of reach, everything not answered is sent again: what
+        the old one took may be lost. `epoch` says who leads, and in which term.
         """
         if is_known and (not self._has_leader or epoch != self._epoch):
             self._epoch = epoch

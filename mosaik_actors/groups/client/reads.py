@@ -37,11 +37,7 @@ class _Read:
 
 
 class Reads:
-    """The strong reads that wait.
-
-    Args:
-        retry_s: After so many seconds without an answer a read is asked again.
-    """
+    """The strong reads that wait; asked again after `retry_s` seconds without an answer."""
 
     def __init__(self, retry_s: float) -> None:
         self._retry_s = retry_s

@@ -84,10 +84,6 @@ class Applied:
 class Host:
     """The host of one member's machine; its history is that of `ledger`, without one none.
 
-    Attributes:
-        index: The last entry that is applied.
-        codec, results: Those of the machine's commands, and of what it returns.
-
     Raises `TypeError`: the machine's `Command` or `Result` is no type that can be sent.
     """
 
@@ -104,9 +100,10 @@ class Host:
         self.machine = machine
         self.ledger = ledger or Ledger()
         self.sessions = Sessions(self._limits)
-        self.index = 0
+        self.index = 0  # the last entry that is applied
         self._initial = InitialState(machine)
         self._runner = Runner(machine, group_id, network_id)
+        # Of the machine's commands, and of what it returns.
         self.codec, self.results = self._runner.codec, self._runner.results
         self._failure: MachineFailed | None = None
         self._is_fresh = True
@@ -140,14 +137,11 @@ class Host:
         *,
         takes_snapshots: bool = True,
     ) -> Applied:
-        """Apply the next committed entries.
+        """Apply the next committed entries; they follow what is applied, without a hole.
 
-        Args:
-            entries: They follow what is applied, without a hole.
-            my_client: Whose answers are wanted.
-            committed_index: How far the log is committed: these entries are.
-            takes_snapshots: Whether to take the snapshots that the log asks for: not by one
-                that catches up, and serves nobody.
+        The log is committed up to `committed_index`: these entries are. The answers of `my_client`
+        are wanted. The snapshots that the log asks for are not taken by one that catches up, and
+        serves nobody (`takes_snapshots`).
 
         Raises `MachineFailed`: the machine did, now or before, or a command could not be decoded.
         What the others of these entries did is in doubt as well.

@@ -167,11 +167,9 @@ class Sessions:
     ) -> list[CommandAnswer]:
         """Apply the commands of a command batch that were not applied yet; return what to answer.
 
-        Args:
-            command_batch: The commands.
-            index: The entry's place in the log; it never goes down.
-            machine: Takes payloads to be applied, in order, and returns as many
-                positions. It is called at most once, and not when there is nothing to apply.
+        `index` is the entry's place in the log; it never goes down. `machine` takes payloads to be
+        applied, in order, and returns as many positions. It is called at most once, and not when
+        there is nothing to apply.
         """
         self._expire(index)
         session = self._find(command_batch, index)

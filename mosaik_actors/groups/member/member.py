@@ -51,11 +51,9 @@ _UNPROVEN: Final = CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, "a frame befor
 
 
 class GroupMember:
-    """See the module's docstring.
+    """See the module's docstring; `join_heartbeats` is as in `StandingBonds`.
 
-    Args:
-        stored: What a durable storage held. Raises `DecodeError` where that cannot be read.
-        join_heartbeats: See `StandingBonds`.
+    Raises `DecodeError` where `stored`, what a durable storage held, cannot be read.
     """
 
     def __init__(

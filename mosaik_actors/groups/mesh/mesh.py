@@ -71,13 +71,11 @@ _UNFINISHED = CloseReason(CloseCode.GROUP_TIMEOUT, "the handshake was not finish
 
 
 class Mesh:
-    """The bonds of one member of one group.
+    """The bonds of one member of one group; `join_heartbeats` is as in `StandingBonds`.
 
-    Args:
-        is_in_reach: Tells whether a peer is connected and answers, whatever its group does.
-        allow: Returns why a peer that has the key is refused all the same; None if it is not.
-            Call `recheck` when it may answer otherwise than before.
-        join_heartbeats: See `StandingBonds`.
+    `is_in_reach` tells whether a peer is connected and answers, whatever its group does. `allow`
+    returns why a peer that has the key is refused all the same, None if it is not; call `recheck`
+    when it may answer otherwise than before.
     """
 
     def __init__(

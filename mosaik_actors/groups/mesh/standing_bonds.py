@@ -49,12 +49,10 @@ JoinHeartbeats = Callable[[int], ConnectionHeartbeats | None]
 
 
 class StandingBonds:
-    """The bonds of one member.
+    """The bonds of one member; what is to be done and published goes to `events`.
 
-    Args:
-        events: Where to put what is to be done and published.
-        join_heartbeats: Called with each bond's link when it forms: has the bond take part in
-            the heartbeats of its connection, and returns them; None where there are none.
+    `join_heartbeats` is called with each bond's link when it forms: it has the bond take part in
+    the heartbeats of its connection, and returns them; None where there are none.
     """
 
     def __init__(

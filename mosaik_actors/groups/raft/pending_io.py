@@ -31,14 +31,11 @@ APPLIED_COMMANDS = 2048  # some milliseconds, or as many as one `Ready` has
 
 
 class PendingIo:
-    """The pending I/O of one replica.
+    """The pending I/O of one replica; without `is_durable` nothing is saved at all.
 
-    Args:
-        is_durable: Whether anything is saved at all.
-        send: Called with messages that may leave.
-        finish: Called for each `Ready`, after its save: steps 4 to 6. Returns how many
-            commands it applied.
-        snapshot_of: Returns the stored form of the snapshot with metadata.
+    `send` is called with messages that may leave, `finish` for each `Ready`, after its save: it
+    does steps 4 to 6, and returns how many commands it applied. `snapshot_of` returns the stored
+    form of the snapshot with metadata.
     """
 
     def __init__(

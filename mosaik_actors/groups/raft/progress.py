@@ -37,35 +37,22 @@ class ProgressState(Enum):
 
 @dataclass(slots=True, eq=False)
 class FollowerProgress:
-    """What a leader knows of one follower.
+    """What a leader knows of one follower."""
 
-    Attributes:
-        next_index: The first entry to send next.
-        heard_s: When it last answered, or when it became a follower.
-        window_count, window_bytes: Messages, and their bytes, that may be on their way.
-        match_index: The follower's log agrees, and is saved, up to here.
-        commit_sent: The highest commit index it was sent.
-        commit_known: What it said last that it knows to be committed.
-        round: The last heartbeat round it answered (Raft thesis 6.4).
-        may_quiesce: Whether the last message to it allowed it to quiesce.
-        liveness: What counts for its replies while it is quiesced, else None.
-        flight: Last index and bytes of the messages with entries that are not answered.
-        flight_bytes: Their bytes together.
-    """
-
-    next_index: int
-    heard_s: float
-    window_count: int
-    window_bytes: int
+    next_index: int  # the first entry to send next
+    heard_s: float  # when it last answered, or when it became a follower
+    window_count: int  # messages that may be on their way
+    window_bytes: int  # and their bytes
     state: ProgressState = ProgressState.PROBE
-    match_index: int = 0
-    commit_sent: int = 0
-    commit_known: int = 0
-    round: int = 0
-    may_quiesce: bool = False
-    liveness: Liveness | None = None
+    match_index: int = 0  # the follower's log agrees, and is saved, up to here
+    commit_sent: int = 0  # the highest commit index it was sent
+    commit_known: int = 0  # what it said last that it knows to be committed
+    round: int = 0  # the last heartbeat round it answered (Raft thesis 6.4)
+    may_quiesce: bool = False  # whether the last message to it allowed it to quiesce
+    liveness: Liveness | None = None  # what counts for its replies while it is quiesced, else None
+    # Last index and bytes of the messages with entries that are not answered.
     flight: deque[tuple[int, int]] = field(default_factory=deque)
-    flight_bytes: int = 0
+    flight_bytes: int = 0  # their bytes together
     _is_probing: bool = False
     _snapshot_index: int = 0
 
@@ -101,11 +88,9 @@ class FollowerProgress:
         return has_changed
 
     def reject(self, rejected_index: int, next_index: int) -> None:
-        """Note that the log does not agree at `rejected_index`; late refusals change nothing.
+        """Note that the log does not agree just before the entries that were sent.
 
-        Args:
-            rejected_index: The index before the entries that were sent.
-            next_index: What to try next, from the follower's hint.
+        `next_index` is what to try next, from the follower's hint. Late refusals change nothing.
         """
         if self.state is ProgressState.SNAPSHOT or rejected_index <= self.match_index:
             return

@@ -98,12 +98,8 @@ class Raft(Replica):
         or unknown, when its place came in a snapshot. A leader that is cut off learns nothing, so
         the caller has a time limit of its own, after which the command may still take effect.
 
-        Args:
-            data: The entry's content. It is never looked at here.
-            token: What the outcome is reported with.
-            kind: COMMANDS or SYSTEM.
-            is_awaited: Whether another replica waits for it: then all are notified
-                at once that it is committed, not after `RaftConfig.commit_delay`.
+        The `data` is never looked at here; `kind` is COMMANDS or SYSTEM. When another replica waits
+        (`is_awaited`) all hear at once that it is committed, not after `RaftConfig.commit_delay`.
         """
         role = self.role
         if isinstance(role, Leader):
@@ -263,13 +259,9 @@ class Raft(Replica):
         pending I/O of every `Ready` before it calls this. Everything must be *committed* where it
         comes from. Return False, and change nothing, when it is not newer than what is here.
 
-        Args:
-            metadata: The snapshot's; None when only entries were fetched.
-            entries: What follows the snapshot; without one, a range that begins at
-                most one after the last index here.
-
-        Raises:
-            RemoteError: It contradicts what is committed here, or is no log. Nothing has changed.
+        The entries follow the snapshot; without one (`metadata` is None) they are a range that
+        begins at most one after the last index here. Raises `RemoteError` when it contradicts what
+        is committed here, or is no log; nothing has changed.
         """
         assert not self.is_leader, "a leader installs nothing"
         assert not self.durability.has_outstanding, "installed with pending I/O outstanding"

@@ -103,25 +103,6 @@ class Replica:
         join_index: It neither votes nor stands before everything up to here is committed.
         liveness_of: See `LivenessOf`; call `recheck_quiescence` when it may return something else.
 
-    Attributes:
-        now: The time inside, in seconds.
-        leader: Who leads the term, None when unknown.
-        leader_heard_s: When the leader was last heard of.
-        metadata: The snapshot this replica has.
-        configurations: Those of the log.
-        commit_index: Everything up to here is committed.
-        handed_index: Everything up to here was handed out, to be applied.
-        applied_index: Everything up to here is applied, as the caller said.
-        agreed_index: The log agrees with the leader of this term up to here.
-        election_at_s: When it stands for election unless it hears of a leader.
-        election_wait_s: The time that was drawn until then.
-        has_lost_entries: Whether the log lacks entries that were acknowledged from here. Then
-            it takes no part any more: it neither votes nor acknowledges, for it may have
-            forgotten a vote as well. Have it removed from the configuration, and begin anew.
-        reads: Strong reads that failed, or wait until their entries are handed out.
-        new_metadata: That of a snapshot the disk does not have yet.
-        compact_to: Up to here the disk is to forget entries; None for none.
-
     Raises `DecodeError`: a configuration in the log cannot be read.
     """
 
@@ -147,31 +128,38 @@ class Replica:
         self.me, self.settings, self.rng = me, settings, rng
         self.liveness_of = liveness_of
         self.join_index = join_index
-        self.now = now
+        self.now = now  # the time inside, in seconds
         self._clock_offset_s = 0.0
         self.term, self.vote = hard_state.term, hard_state.vote
-        self.leader: PeerId | None = None
-        self.leader_heard_s = NEVER
+        self.leader: PeerId | None = None  # who leads the term, None when unknown
+        self.leader_heard_s = NEVER  # when the leader was last heard of
         self.log = RaftLog(*(base or (metadata.index, metadata.term)), entries)
-        self.metadata = metadata
+        self.metadata = metadata  # of the snapshot this replica has
         self.configurations = Configurations(metadata.index, metadata.configuration)
         for entry in entries:
             if entry.kind is EntryKind.CONFIGURATION and entry.index > metadata.index:
                 self.configurations.append(entry.index, decode_voters(entry.data))
         known = min(max(hard_state.commit_index, metadata.index), self.log.last_index)
-        self.commit_index = max(known, applied_index)
+        self.commit_index = max(known, applied_index)  # everything up to here is committed
         assert self.commit_index <= self.log.last_index, "applied more than the log holds"
+        # Up to where entries were handed out, to be applied, and are applied, as the caller said.
         self.handed_index = self.applied_index = applied_index
-        self.agreed_index = self.commit_index
+        self.agreed_index = self.commit_index  # so far the log is that of this term's leader
         self.durability = Durability(self.log.last_index, hard_state)
         self.must_save_hard_state = False
-        self.new_metadata: SnapshotMetadata | None = None
-        self.compact_to: int | None = None
+        self.new_metadata: SnapshotMetadata | None = (
+            None  # of a snapshot the disk does not have yet
+        )
+        self.compact_to: int | None = None  # so far the disk is to forget entries; None for none
+        # Whether the log lacks entries that were acknowledged from here. Then it takes no part any
+        # more: it neither votes nor acknowledges, for it may have forgotten a vote as well. Have it
+        # removed from the configuration, and begin anew.
         self.has_lost_entries = hard_state.has_lost_entries
         self._rewritten_in_term = 0
         self.mail: list[tuple[PeerId, Message]] = []
         self.early_mail: list[tuple[PeerId, Message]] = []
         self.events: list[ready.Event] = []
+        # Strong reads that failed, or wait until their entries are handed out.
         self.reads: list[ready.ReadState] = []
         self.proposals = Proposals()
         self._ready_number = 0
@@ -316,6 +304,7 @@ class Replica:
         """Draw the time of the next election anew (Raft thesis 3.4)."""
         settings = self.settings
         jitter_s = self.rng.random() * settings.election_timeout_jitter
+        # The time drawn, and when it stands for election unless it hears of a leader until then.
         self.election_wait_s = (settings.election_timeout + jitter_s) * settings.election_factor
         self.election_at_s = self.now + self.election_wait_s
 
