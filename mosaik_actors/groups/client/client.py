@@ -34,12 +34,7 @@ from typing import Any, Final
 
 from ...codec import EncodeError
 from ...errors import Full
-from ..machine.payloads import (
-    COMMAND_BYTES_MAX,
-    PAYLOAD_BYTES,
-    PAYLOAD_COMMANDS,
-    decode_positions,
-)
+from ..machine.payloads import COMMAND_BYTES_MAX, PAYLOAD_BYTES, PAYLOAD_COMMANDS, decode_positions
 from ..machine.sessions import CommandAnswer, Refusal, read_results
 from ..wire.commands import ONE_COMMAND, CommandBatch, join_commands
 from ..wire.types import CLIENT_BYTES

@@ -26,9 +26,8 @@ from .types import A, C, Q, R, Typed, types_of
 class Consistency(Enum):
     """How fresh the state is that a query sees.
 
-    WEAK: this member's own, at once; it may lag behind the leader's.
-    STRONG: at least everything that was committed anywhere when the query began
-    (linearizable; Raft thesis 6.4).
+    WEAK: this member's own, at once; it may lag behind the leader's. STRONG: at least everything
+    that was committed anywhere when the query began (linearizable; Raft thesis 6.4).
     """
 
     WEAK = "weak"

@@ -153,8 +153,7 @@ class StreamEngine:
     def receive_identity(self, done: HandshakeDone) -> None:
         """Take in who is there, as what carries the bytes has proven it."""
         if not self._is_over:
-            self._identify = None
-            self._identified_by = None
+            self._identify = self._identified_by = None
             self._events.append(done)
             self.ping(now=self._heard_at)  # how far it is, is asked again and again later
 
