@@ -398,7 +398,11 @@ async def test_a_flood_among_many_nodes_is_bounded_everywhere_and_keeps_nobody_o
         return all(10 * count <= len(everybody) for count in lost.values())
 
     await cluster.until(newcomers_are_in, timeout=10, what="newcomers are in")
-    assert max(map(len, missing(honest))) <= len(honest) // 10
+    # A newcomer has nearly all from the one it joined at, and so cannot tell yet whom that
+    # brought too many of: for a moment one of the six may miss as many as had to go.
+    lost = [len(peers) for peers in missing(honest)]
+    assert sum(lost) <= len(everybody)
+    assert max(lost[: -len(newcomers)]) <= len(honest) // 10
     await cluster.until(lambda: not any(missing(honest)), timeout=20, what="all know all")
     for index in everybody:
         core = discovery(cluster, index)._catalog

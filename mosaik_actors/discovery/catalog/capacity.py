@@ -13,7 +13,7 @@ connection, and not by peer, which costs nothing:
     * What is charged is the size of entries, not their number: a few large ones fill a
       catalog as many small ones do.
     * A new peer takes the place of one that is charged to whoever brought the
-      most, of the one that was silent the longest.
+      most: `brought` says of which one.
     * What had to go comes back with a newer entry only: else two full catalogs
       would send each other what the other has dropped, without end. Of those that
       are not remembered one by one, the time is: nobody comes in with what was
@@ -31,10 +31,11 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from ...ids import PeerId
 from ..entry import EntryVersion
+from .brought import Brought
 
 DROPPED_SHARE = 4
 
@@ -46,20 +47,28 @@ class Capacity:
 
     Args:
         peers_max: How many peers the catalog has room for.
+        draw: Returns a random number from 0 to 1.
     """
 
-    def __init__(self, peers_max: int) -> None:
+    def __init__(self, peers_max: int, draw: Callable[[], float]) -> None:
         self._peers_max = peers_max
         self._met: dict[PeerId, None] = {}
+        self._draw = draw
         # This and the charges: from the one that was silent the longest to the one heard last.
         self._met_stored: dict[PeerId, None] = {}
         self._charge_of: dict[PeerId, _Charge] = {}
         self._charged: dict[PeerId | None, int] = {}  # the sum of each bringer
         self._usual: dict[PeerId | None, _Charge] = {}  # the last charge of each: most are alike
-        # Who was brought by whom, in order: from when somebody has to make room on.
-        self._brought: dict[PeerId | None, dict[PeerId, None]] | None = None
+        self._heard = 0  # how many entries were heard, since somebody had to make room
+        # Who was brought by whom: from when somebody has to make room on.
+        self._brought: dict[PeerId | None, Brought] | None = None
         self._dropped: dict[PeerId, EntryVersion] = {}
         self._forgotten_ms = 0
+
+    @property
+    def longest_silent(self) -> PeerId | None:
+        """Of the peers that are not met the one that was heard of the longest ago."""
+        return next(iter(self._charge_of), None)
 
     def receive_met(self, peer_id: PeerId) -> None:
         """Note that this node has a connection with a peer."""
@@ -80,19 +89,20 @@ class Capacity:
             self._met_stored.pop(peer_id, None)
             self._met_stored[peer_id] = None
             return
-        bringer = source
+        bringer, since = source, self._heard + 1
         known = self._charge_of.get(peer_id)
         if known is not None:
             if known[0] != source:
                 bringer = self._choose_bringer(known, source)
-            self._discharge(peer_id)
+            since = self._discharge(peer_id)
         charge = self._usual.get(bringer)
         if charge is None or charge[1] != size:
             charge = self._usual[bringer] = (bringer, size)
         self._charge_of[peer_id] = charge
         self._charged[bringer] = self._charged.get(bringer, 0) + size
         if self._brought is not None:
-            self._brought.setdefault(bringer, {})[peer_id] = None
+            self._heard += 1
+            self._put_brought(self._brought, bringer, peer_id, size, since)
 
     def receive_again(self, peer_id: PeerId, source: PeerId | None) -> None:
         """Note that somebody brought what is known of a peer already."""
@@ -141,7 +151,7 @@ class Capacity:
         """
         if self._charged:
             bringer = max(self._charged, key=self._charged.__getitem__)
-            return next(iter(self._list_brought()[bringer]))
+            return self._list_brought()[bringer].choose(now=self._heard)
         if newcomer != source and newcomer not in self._met:
             return None
         return next((peer_id for peer_id in self._met_stored if peer_id not in linked), None)
@@ -156,26 +166,42 @@ class Capacity:
         for bringer, brought in self._list_brought().items():
             yield bringer, len(brought)
 
-    def _list_brought(self) -> dict[PeerId | None, dict[PeerId, None]]:
-        """Return who was brought by each, from the one that was silent the longest on."""
+    def _list_brought(self) -> dict[PeerId | None, Brought]:
+        """Return who was brought by each; those known by now count in the order last heard."""
         if self._brought is None:
             self._brought = {}
-            for peer_id, (bringer, _) in self._charge_of.items():
-                self._brought.setdefault(bringer, {})[peer_id] = None
+            for peer_id, (bringer, size) in self._charge_of.items():
+                self._heard += 1
+                self._put_brought(self._brought, bringer, peer_id, size, self._heard)
         return self._brought
+
+    def _put_brought(
+        self,
+        brought: dict[PeerId | None, Brought],
+        bringer: PeerId | None,
+        peer_id: PeerId,
+        size: int,
+        since: int,
+    ) -> None:
+        if bringer not in brought:
+            brought[bringer] = Brought(self._draw)
+        brought[bringer].put(peer_id, size, since=since, now=self._heard)
 
     def _choose_bringer(self, known: _Charge, source: PeerId | None) -> PeerId | None:
         bringer, size = known
         is_smaller = self._charged.get(source, 0) + size < self._charged[bringer]
         return source if is_smaller else bringer
 
-    def _discharge(self, peer_id: PeerId) -> None:
+    def _discharge(self, peer_id: PeerId) -> int:
+        """Charge nobody for a peer any more; return since when it was known."""
         bringer, size = self._charge_of.pop(peer_id)
         self._charged[bringer] -= size
         if not self._charged[bringer]:
             del self._charged[bringer]
             self._usual.pop(bringer, None)
-        if self._brought is not None:
-            del self._brought[bringer][peer_id]
-            if not self._brought[bringer]:
-                del self._brought[bringer]
+        if self._brought is None:
+            return 0
+        since = self._brought[bringer].take(peer_id)
+        if not self._brought[bringer]:
+            del self._brought[bringer]
+        return since
