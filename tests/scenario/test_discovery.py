@@ -398,7 +398,11 @@ async def test_a_flood_among_many_nodes_is_bounded_everywhere_and_keeps_nobody_o
         return all(10 * count <= len(everybody) for count in lost.values())
 
     await cluster.until(newcomers_are_in, timeout=10, what="newcomers are in")
-    assert max(map(len, missing(honest))) <= len(honest) // 10
+    # For a moment a node may miss some: who has to go is drawn by lot among those whom one
+    # neighbour brought, honest ones too. On average one at most, and nowhere one in eight.
+    lost = [len(peers) for peers in missing(honest)]
+    assert sum(lost) <= len(everybody)
+    assert max(lost) <= len(honest) // 8
     await cluster.until(lambda: not any(missing(honest)), timeout=20, what="all know all")
     for index in everybody:
         core = discovery(cluster, index)._catalog

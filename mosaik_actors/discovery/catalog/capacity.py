@@ -14,12 +14,10 @@ connection, and not by peer, which costs nothing:
       catalog as many small ones do.
     * A new peer takes the place of one that is charged to whoever brought the
       most: `brought` says of which one.
-    * What had to go comes back with a newer entry, or once with the same when another
-      neighbour brings it, which brought less than the worst: who went on account of one
-      neighbour is not kept out for it. More often, and two full catalogs would send each
-      other what the other has dropped, without end. Of those that are not remembered one by
-      one, the time is: nobody comes in with what was written before that, unless it brings
-      it itself.
+    * What had to go comes back with a newer entry only: else two full catalogs
+      would send each other what the other has dropped, without end. Of those that
+      are not remembered one by one, the time is: nobody comes in with what was
+      written before that, unless it brings it itself.
 
 Below the limit none of this has an effect. ``None`` as the bringer is this node's
 user. The caller keeps the entries, and asks for room before it stores one.
@@ -34,7 +32,6 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
 
 from ...ids import PeerId
 from ..entry import EntryVersion
@@ -43,15 +40,6 @@ from .brought import Brought
 DROPPED_SHARE = 4
 
 _Charge = tuple[PeerId | None, int]  # to whom, and how much
-
-
-@dataclass(frozen=True, slots=True)
-class _Dropped:
-    """With which version a peer had to go, charged to whom, and whether it may come back."""
-
-    version: EntryVersion
-    bringer: PeerId | None
-    is_final: bool
 
 
 class Capacity:
@@ -74,8 +62,13 @@ class Capacity:
         self._heard = 0  # how many entries were heard, since somebody had to make room
         # Who was brought by whom: from when somebody has to make room on.
         self._brought: dict[PeerId | None, Brought] | None = None
-        self._dropped: dict[PeerId, _Dropped] = {}
+        self._dropped: dict[PeerId, EntryVersion] = {}
         self._forgotten_ms = 0
+
+    @property
+    def longest_silent(self) -> PeerId | None:
+        """Of the peers that are not met the one that was heard of the longest ago."""
+        return next(iter(self._charge_of), None)
 
     def receive_met(self, peer_id: PeerId) -> None:
         """Note that this node has a connection with a peer."""
@@ -88,6 +81,8 @@ class Capacity:
 
     def receive_heard(self, peer_id: PeerId, source: PeerId | None, size: int = 1) -> None:
         """Note that an entry of a peer was stored, who brought it, and how large it is."""
+        if self._dropped:
+            self._dropped.pop(peer_id, None)
         if peer_id == source and peer_id not in self._met:
             self.receive_met(peer_id)
         if peer_id in self._met:
@@ -130,22 +125,18 @@ class Capacity:
         ``now`` is the wall clock in seconds: nobody's clock ahead of it counts.
         """
         now_ms = int(now * 1000)
-        bringer = self._charge_of.get(peer_id, (None, 0))[0]
         self.receive_forgotten(peer_id)
-        before = self._dropped.pop(peer_id, None)
-        is_final = before is not None and before.version >= version
-        self._dropped[peer_id] = _Dropped(version, bringer, is_final)
+        self._dropped.pop(peer_id, None)
+        self._dropped[peer_id] = version
         if len(self._dropped) > DROPPED_SHARE * self._peers_max:
-            oldest = self._dropped.pop(next(iter(self._dropped))).version
+            oldest = self._dropped.pop(next(iter(self._dropped)))
             self._forgotten_ms = max(self._forgotten_ms, min(oldest.update, now_ms))
 
     def was_dropped(self, peer_id: PeerId, version: EntryVersion, source: PeerId | None) -> bool:
         """Return whether this entry, or one that was newer, had to go, or may have had to."""
         dropped = self._dropped.get(peer_id)
-        if dropped is not None and version == dropped.version and not dropped.is_final:
-            return source == dropped.bringer or self._is_largest(source)
         if dropped is not None:
-            return version <= dropped.version
+            return version <= dropped
         return version.update <= self._forgotten_ms and peer_id != source
 
     def choose(
@@ -195,9 +186,6 @@ class Capacity:
         if bringer not in brought:
             brought[bringer] = Brought(self._draw)
         brought[bringer].put(peer_id, size, since=since, now=self._heard)
-
-    def _is_largest(self, source: PeerId | None) -> bool:
-        return self._charged.get(source, 0) >= max(self._charged.values(), default=0)
 
     def _choose_bringer(self, known: _Charge, source: PeerId | None) -> PeerId | None:
         bringer, size = known

@@ -99,6 +99,7 @@ class Catalog:
         self.local.change_tags(tags, now=now)
         self.network_id = network_id
         self.peer_id = secret_key.peer_id
+        self._config = config
         self._purge_after_s = config.purge_after
         self._drift_s = config.max_time_drift
         self._max_rtt_s = config.max_rtt
@@ -426,7 +427,8 @@ class Catalog:
     def _make_room(self, signed: SignedPeerEntry, source: PeerId | None, now: float) -> bool:
         """Forget others for an entry; return whether that was enough."""
         linked = self.reachability.linked
-        for victim in self.store.make_room(signed, source, linked, now=now):
+        overdue_s = sum(self._config.plan_announcements(len(self.store)))
+        for victim in self.store.make_room(signed, source, linked, overdue_s, now=now):
             self.reachability.forget(victim)
             self._fresh.pop(victim, None)
             self._show(victim, DepartureReason.NO_ROOM)

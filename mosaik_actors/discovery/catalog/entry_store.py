@@ -160,17 +160,20 @@ class EntryStore:
         signed: SignedPeerEntry,
         source: PeerId | None,
         linked: Container[PeerId],
+        overdue_s: float,
         *,
         now: float,
     ) -> Iterator[PeerId]:
         """Forget others until there is room for an entry, or nobody has to go for it; yield whom.
 
-        They come back with a newer entry only. ``now`` is the wall clock.
+        They come back with a newer entry only. Who was never met and said nothing for
+        longer than `overdue_s` goes first, whoever brought it. ``now`` is the wall clock.
         """
         newcomer = signed.peer_id
         while self.is_full(signed):
             gone = next((one for one in self._gone if one != newcomer), None)
-            victim = gone or self._room.choose(newcomer, source, linked)
+            victim = gone or self._find_overdue(overdue_s, now)
+            victim = victim or self._room.choose(newcomer, source, linked)
             if victim is None or victim == newcomer:
                 return
             self._room.receive_dropped(victim, self._signed[victim].version, now=now)
@@ -264,6 +267,13 @@ class EntryStore:
         dues = (self._find_due(peer_id, signed) for peer_id, signed in self._signed.items())
         self._due_at = min(dues, default=inf)
         return [peer_id for _, peer_id in sorted(overtaken)]
+
+    def _find_overdue(self, overdue_s: float, now: float) -> PeerId | None:
+        """Return the stranger that was silent the longest, if who lives says something sooner."""
+        silent = self._room.longest_silent
+        if silent is None or now - self._signed[silent].version.update / 1000 <= overdue_s:
+            return None
+        return silent
 
     def _find_due(self, peer_id: PeerId, signed: SignedPeerEntry) -> float:
         """Return when a peer is to be hidden, or is to be forgotten that is hidden or departed."""

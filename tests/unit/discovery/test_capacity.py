@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,19 +14,41 @@ from .helpers import peer
 
 
 def test_the_place_is_taken_from_whoever_brought_the_most() -> None:
-    room = Capacity(10)
-    for name in ("e1", "e2", "e3"):
+    room = Capacity(10, lambda: 0.0)
+    for name in ("e1", "e2", "e3", "e4"):
         room.receive_heard(peer(name), peer("evil"))
     room.receive_heard(peer("f1"), peer("friend"))
-    assert room.choose(peer("n"), peer("friend"), ()) == peer("e1")
-    assert room.choose(peer("n"), peer("evil"), ()) == peer("e1")
-    # One that gave a sign of life is not the one that was silent the longest.
-    room.receive_heard(peer("e1"), peer("evil"))
-    assert room.choose(peer("n"), peer("friend"), ()) == peer("e2")
+    # Of the younger half the one that was silent the longest.
+    assert room.choose(peer("n"), peer("friend"), ()) == peer("e3")
+    assert room.choose(peer("n"), peer("evil"), ()) == peer("e3")
+    room.receive_heard(peer("e3"), peer("evil"))
+    assert room.choose(peer("n"), peer("friend"), ()) == peer("e4")
+
+
+def test_what_is_beyond_the_room_takes_the_place_of_large_newcomers_not_of_who_came_before() -> (
+    None
+):
+    """Old peers, then newcomers, then large entries in number, all over the same neighbour."""
+    rng = Random(1)
+    room = Capacity(100, rng.random)
+    honest = [peer(f"old {number}") for number in range(50)]
+    honest += [peer(f"new {number}") for number in range(6)]
+    for peer_id in honest:
+        room.receive_heard(peer_id, peer("bridge"), 1024)
+    for number in range(44):
+        room.receive_heard(peer(f"flood {number}"), peer("bridge"), 5000)
+    gone = set()
+    for number in range(44, 60):  # those beyond the room: silence counts less than size so far
+        victim = room.choose(peer(f"flood {number}"), peer("bridge"), ())
+        assert victim is not None
+        room.receive_dropped(victim, EntryVersion(1, 1), now=1)
+        gone.add(victim)
+        room.receive_heard(peer(f"flood {number}"), peer("bridge"), 5000)
+    assert not gone & set(honest)
 
 
 def test_who_was_connected_keeps_its_place_against_strangers() -> None:
-    room = Capacity(10)
+    room = Capacity(10, lambda: 0.0)
     room.receive_met(peer("a"))
     room.receive_heard(peer("a"), peer("evil"))
     room.receive_heard(peer("b"), peer("b"))
@@ -37,7 +61,7 @@ def test_who_was_connected_keeps_its_place_against_strangers() -> None:
 
 
 def test_who_is_stored_as_met_stays_so_however_many_are_met_after_it() -> None:
-    room = Capacity(2)
+    room = Capacity(2, lambda: 0.0)
     room.receive_heard(peer("a"), peer("a"))
     for number in range(5):
         room.receive_met(peer(f"b{number}"))
@@ -50,7 +74,7 @@ def test_who_is_stored_as_met_stays_so_however_many_are_met_after_it() -> None:
 
 
 def test_who_is_heard_of_over_several_neighbours_is_charged_to_the_smaller_one() -> None:
-    room = Capacity(10)
+    room = Capacity(10, lambda: 0.0)
     for name in ("h", "e1", "e2"):
         room.receive_heard(peer(name), peer("evil"))
     room.receive_again(peer("h"), peer("friend"))
@@ -63,7 +87,7 @@ def test_who_is_heard_of_over_several_neighbours_is_charged_to_the_smaller_one()
 
 
 def test_what_had_to_go_comes_back_with_a_newer_entry_only() -> None:
-    room = Capacity(2)
+    room = Capacity(2, lambda: 0.0)
     room.receive_heard(peer("a"), None)
     room.receive_dropped(peer("a"), EntryVersion(1, 5000), now=9)
     assert room.was_dropped(peer("a"), EntryVersion(1, 5000), None)
@@ -99,7 +123,7 @@ moves = st.lists(
 def test_each_peer_has_one_place_and_the_largest_bringer_pays(
     history: list[tuple[str, object, object]],
 ) -> None:
-    room = Capacity(6)
+    room = Capacity(6, lambda: 0.0)
     stored: dict[object, None] = {}
     met: set[object] = set()
     for action, one, source in history:
@@ -141,10 +165,10 @@ def test_each_peer_has_one_place_and_the_largest_bringer_pays(
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("xyz"), st.booleans())))
-def test_who_is_asked_for_the_first_time_knows_the_order_as_who_kept_it(
+def test_who_is_asked_for_the_first_time_knows_the_same_as_who_kept_it(
     steps: list[tuple[str, str, bool]],
 ) -> None:
-    early, late = Capacity(10), Capacity(10)
+    early, late = Capacity(10, lambda: 0.0), Capacity(10, lambda: 0.0)
     early.choose(peer("n"), peer("x"), ())  # it has kept the order from the start
     for name, source, is_forgotten in steps:
         for room in (early, late):
@@ -152,5 +176,6 @@ def test_who_is_asked_for_the_first_time_knows_the_order_as_who_kept_it(
                 room.receive_forgotten(peer(name))
             else:
                 room.receive_heard(peer(name), peer(source), 1024)
-    assert early.choose(peer("n"), peer("x"), ()) == late.choose(peer("n"), peer("x"), ())
+    assert early.longest_silent == late.longest_silent
+    late.choose(peer("n"), peer("x"), ())
     assert dict(early.counts()) == dict(late.counts())

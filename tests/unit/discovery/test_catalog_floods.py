@@ -36,6 +36,17 @@ def test_strangers_with_large_entries_fill_no_memory_and_keep_nobody_out() -> No
     assert all(peer(f"newcomer {number}") in core.snapshot() for number in range(100))
 
 
+def test_who_is_overdue_makes_room_whoever_brought_it() -> None:
+    core = catalog(peers_max=4)
+    core.receive_entry(signed("silent"), source=peer("evil"), now=NOW)
+    now = NOW + 60  # longer than between two announcements
+    for name in ("a", "b", "c"):
+        core.receive_entry(signed(name, update=now), source=peer("friend"), now=now)
+    offered = signed("d", update=now)
+    assert core.receive_entry(offered, source=peer("friend"), now=now) is EntryVerdict.ACCEPTED
+    assert core.snapshot().keys() == {peer(name) for name in "abcd"}
+
+
 def test_an_entry_that_grows_beyond_all_room_is_refused_and_the_old_one_stays() -> None:
     core = catalog(catalog_bytes_max=60 * 1024)
     assert core.receive_entry(signed("a"), source=peer("a"), now=NOW) is EntryVerdict.ACCEPTED
