@@ -17,19 +17,7 @@ _DONE_MIN: Final = 1024
 
 
 class Submission:
-    """The commands of one call.
-
-    Args:
-        payloads: The commands, encoded; at least one. They take effect in this order and
-            after all that were submitted before.
-        count: How many commands these are.
-        byte_count: Their bytes.
-        token: What its caller knows it by; can be hashed, and differs from those of
-            everything that is pending.
-        timeout_s: After so many seconds the caller is notified that it failed; may be infinite.
-        waits: Whether its caller is resolved when the commands are applied, or when they
-            are handed to a leader for the first time.
-    """
+    """The commands of one call."""
 
     __slots__ = (
         "byte_count", "count", "deadline", "is_told", "last", "left", "payloads", "positions",
@@ -38,12 +26,13 @@ class Submission:
 
     def __init__(
         self,
+        # At least one. They take effect in this order, after all that were submitted before.
         payloads: Sequence[bytes],
-        count: int,
+        count: int,  # of commands
         byte_count: int,
-        token: Any,
-        timeout_s: float,
-        waits: bool,
+        token: Any,  # hashable; differs from those of all that are pending
+        timeout_s: float,  # until its caller is notified that it failed; may be infinite
+        waits: bool,  # until the commands are applied, not for a leader to take them
     ) -> None:
         self.payloads = payloads
         self.count = self.left = count  # all its commands, and how many are not answered

@@ -74,24 +74,17 @@ class CommandClient:
     Call `take_command_batches` once per turn of the loop, whatever happened, and hand what it
     returns to the leader, in order. After that, and after any other call, `take_events` and re-read
     `get_timer`. `now` is monotonic seconds.
-
-    Args:
-        client_id: 16 random bytes.
-        pending_commands: Commands that may be accepted and not answered.
-        pending_bytes: The same in bytes.
-        resend_s: Seconds without any answer until everything is sent again; after a refusal it
-            begins with a sixteenth of that.
-        rng: For new ids, and so that members do not try again all at once.
     """
 
     def __init__(
         self,
-        client_id: bytes,
+        client_id: bytes,  # drawn at random
         *,
-        pending_commands: int,
+        pending_commands: int,  # how many may be accepted and not answered
         pending_bytes: int,
+        # Without any answer everything is sent again; after a refusal from a sixteenth of it on.
         resend_s: float,
-        rng: Random,
+        rng: Random,  # for new ids, and so that members do not try again all at once
     ) -> None:
         self._pending_commands = pending_commands
         self._pending_bytes = pending_bytes
