@@ -75,12 +75,10 @@ class Catalog:
         secret_key: This node's identity; signs the own entry.
         addr: Where this node can be reached.
         config: The limits.
-        tags: The own entry's labels at first.
+        tags: The own entry's labels at first; `EntryTooLarge` is raised for too many.
         clock: What time it is, for `PeerInfo.last_heard_s` of whoever reads it later.
         draw: Returns a random number from 0 to 1.
         now: Wall-clock time in seconds.
-
-    Raises `EntryTooLarge`: there are too many tags.
     """
 
     def __init__(
