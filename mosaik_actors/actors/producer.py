@@ -18,6 +18,8 @@ Two calls reach this actor without a turn in its mailbox, never inside one anoth
 turn of the loop is a good part of a round trip: the acknowledgements, as the link hands
 them over, and the first item after a calm moment, or in answer to what came
 (`_publish_now`). Alone, and for one subscriber, it leaves at once (`_write_lone`).
+
+It is one file: each message may end in the same pump, whose state all the handlers share.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ from ..streams.messages import (
     CloseProducer,
     FlushOutbox,
     ProducerClosed,
+    ProducerSpec,
     SettleCriteria,
     StartProducer,
     SubscriberOffered,
@@ -117,25 +120,8 @@ class ProducerActor(TypeDispatcher):
             message.criteria_budget,
         )
         self._log = TopicLog(message.node.peer_log, logger, spec.name, self._now)
-        frame_bytes_max = message.node.endpoint.frame_bytes_max - OVERHEAD_BYTES
-        batch_bytes_max = min(spec.config.frame_bytes, frame_bytes_max)
-        self._fan_out = FanOut(
-            buffer_items=spec.buffer_size,
-            buffer_bytes=spec.config.buffer_bytes,
-            disconnect_lagging=spec.disconnect_lagging,
-            lag_grace_s=spec.config.lag_grace,
-            consumer_rate=spec.consumer_rate,
-            total_rate=spec.total_rate,
-            now=self._now(),
-        )
-        self._publisher = Publisher(
-            message.outbox,
-            self._fan_out,
-            message.item_filter,
-            spec.encoder,
-            batch_bytes_max,
-            Undelivered(spec.name, logger, spec.encoder, spec.undelivered),
-        )
+        self._fan_out = _make_fan_out(spec, self._now())
+        self._publisher = _make_publisher(message, self._fan_out)
         self._outbox.publish_now = self._publish_now
         self.send(self._catalog, WatchCatalog(self.myAddress))
         if spec.tickets is not None:
@@ -422,8 +408,8 @@ class ProducerActor(TypeDispatcher):
                 link.write(window_frame(event.window))
             else:
                 assert isinstance(event, LaggardFound)
-                text = f"{event.behind_items} items behind"
-                reason = CloseReason(CloseCode.STREAM_TOO_SLOW, text)
+                why = f"{event.behind_items} items behind"
+                reason = CloseReason(CloseCode.STREAM_TOO_SLOW, why)
                 self._warn_of(link, reason)
                 self._drop(link, reason)
                 lost = True
@@ -445,8 +431,7 @@ class ProducerActor(TypeDispatcher):
     def _warn_of(self, link: Link, why: CloseReason | RemoteError) -> None:
         """Warn of a peer, but not again each time that it comes back and is the same again."""
         about = (self._spec.name, getattr(why, "code", None))
-        peer_id = link.peer_id
-        self._log.warning(peer_id, "%s: peer %s: %s", peer_id.short, why, about=about)
+        self._log.warning(link.peer_id, "%s: peer %s: %s", link.peer_id.short, why, about=about)
 
     def _refuse(self, link: Link, reason: CloseReason) -> None:
         logger.debug("%s: refused peer %s: %s", self._spec.name, link.peer_id.short, reason)
@@ -498,3 +483,28 @@ class ProducerActor(TypeDispatcher):
         if due is not None and (self._timer_at is None or due < self._timer_at):
             self._timer_at = due
             self.wakeupAfter(max(0.0, due - self._now()), due)
+
+
+def _make_fan_out(spec: ProducerSpec, now: float) -> FanOut:
+    return FanOut(
+        buffer_items=spec.buffer_size,
+        buffer_bytes=spec.config.buffer_bytes,
+        disconnect_lagging=spec.disconnect_lagging,
+        lag_grace_s=spec.config.lag_grace,
+        consumer_rate=spec.consumer_rate,
+        total_rate=spec.total_rate,
+        now=now,
+    )
+
+
+def _make_publisher(message: StartProducer, fan_out: FanOut) -> Publisher:
+    spec = message.spec
+    frame_bytes_max = message.node.endpoint.frame_bytes_max - OVERHEAD_BYTES
+    return Publisher(
+        message.outbox,
+        fan_out,
+        message.item_filter,
+        spec.encoder,
+        min(spec.config.frame_bytes, frame_bytes_max),
+        Undelivered(spec.name, logger, spec.encoder, spec.undelivered),
+    )

@@ -76,24 +76,15 @@ Raises `RemoteError` for what proves nothing.
 
 
 class StreamEngine:
-    """One connection over a byte stream.
-
-    Args:
-        is_initiator: Whether this side dialled.
-        idle_timeout: Seconds of silence after which the connection ends.
-        handshake_timeout: Seconds until it must be known who the peer is.
-        streams_max: How many streams the peer may have at a time.
-        now: The time.
-        remote: Where the peer is; None where that is no address.
-    """
+    """One connection over a byte stream."""
 
     def __init__(
         self,
         *,
-        is_initiator: bool,
-        idle_timeout: float,
-        handshake_timeout: float,
-        streams_max: int,
+        is_initiator: bool,  # whether this side dialled
+        idle_timeout: float,  # seconds of silence after which the connection ends
+        handshake_timeout: float,  # seconds until it must be known who the peer is
+        streams_max: int,  # how many streams the peer may have at a time
         now: float,
         remote: SocketAddr | None = None,
     ) -> None:

@@ -72,37 +72,18 @@ class ConnectionState(Enum):
 
 
 class Connection(ABC):
-    """One connection and its links.
+    """One connection and its links."""
 
-    Args:
-        owner: The endpoint.
-        engine: The connection without its sockets.
-        config: The transport's settings.
-        is_initiator: Whether this side dialled.
-
-    Attributes:
-        carrier: What it was made over, such as ``quic``; `carried_by` is what it is now.
-        is_timer_early: Whether its timer only ever becomes due later, so that one that is
-            armed does.
-        direct_at: When a way past the relay may be looked for (again), where it is relayed.
-        cids: The connection ids that datagrams for it carry.
-        expected_id: Who must be at the other end, when this side dialled.
-        is_retiring: Another connection to the same peer is used instead; this
-            one ends with its last link.
-        is_doubted: The peer has hinted that it lost this connection.
-        handshake_done: Resolved when the connection is ready, for the dialler.
-    """
-
-    carrier: str
-    is_timer_early = False
+    carrier: str  # what it was made over, such as ``quic``; `carried_by` is what it is now
+    is_timer_early = False  # whether its timer only ever becomes due later, so that one suffices
 
     def __init__(
         self,
         owner: ConnectionOwner[Connection],
-        engine: ConnectionEngine,
+        engine: ConnectionEngine,  # the connection without its sockets
         config: TransportConfig,
         *,
-        is_initiator: bool,
+        is_initiator: bool,  # whether this side dialled
     ) -> None:
         self.owner = owner
         self.engine = engine
@@ -110,17 +91,17 @@ class Connection(ABC):
         self.is_initiator = is_initiator
         self.state = ConnectionState.HANDSHAKE
         self.peer: ProvenPeer | None = None
-        self.cids: dict[bytes, None] = {}
-        self.expected_id: PeerId | None = None
-        self.is_retiring = False
-        self.is_doubted = False
-        self.direct_at = 0.0
+        self.cids: dict[bytes, None] = {}  # the connection ids of datagrams for it
+        self.expected_id: PeerId | None = None  # who must be there, when this side dialled
+        self.is_retiring = False  # another one is used instead: it ends with its last link
+        self.is_doubted = False  # the peer has hinted that it lost this connection
+        self.direct_at = 0.0  # when a way past the relay may be looked for again
         self.identified_at = 0.0
         self.ready_at = 0.0
         self.linkless_since = 0.0
         self.last_sent_at = 0.0
         self.last_heard_at = 0.0
-        self.handshake_done: asyncio.Future[Connection] | None = None
+        self.handshake_done: asyncio.Future[Connection] | None = None  # for the dialler
         self._proving: Proving | None = None
         self._links: dict[int, StreamLink] = {}
         self._accepted: dict[int, None] = {}  # those of the links that are

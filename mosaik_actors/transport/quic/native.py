@@ -70,6 +70,48 @@ _INITIAL_RTT_S: Final = 0.1
 _LIVE: Final = ("first_flight", "connected")
 
 
+def _make_core(
+    configuration: QuicConfiguration,
+    *,
+    remote: SocketAddr,
+    cids: tuple[bytes, bytes],
+    is_client: bool,
+    is_proven: bool,
+    probes_sizes: bool,
+    window_bytes: int,
+    now: float,
+) -> QuicConnectionCore:
+    return QuicConnectionCore(
+        is_client,
+        int(configuration.supported_versions[0]),
+        ("::" if ":" in remote[0] else "0.0.0.0", 0),
+        remote,
+        *cids,
+        is_proven,
+        CID_LIMIT,
+        DATAGRAM_BYTES,
+        probes_sizes,
+        configuration.idle_timeout,
+        ACK_DELAY_EXPONENT,
+        None,
+        None,
+        window_bytes,
+        0,
+        window_bytes,
+        0,
+        0,
+        0,
+        window_bytes,
+        STREAMS_MAX,
+        0,
+        0,
+        0,
+        _INITIAL_RTT_S,
+        MAX_ACK_DELAY_S,
+        now,
+    )
+
+
 class NativeEngine:
     """One QUIC connection; the face is that of `engine.Engine`.
 
@@ -82,7 +124,6 @@ class NativeEngine:
         first_cid: The id that the first datagram here carries; another one after a retry.
         retry_source_cid: For that side: the id it was told to use, None without a retry.
         window_bytes: How much the peer may have waiting for the rest.
-        now: The time.
     """
 
     datagram_bytes = DATAGRAM_BYTES
@@ -129,35 +170,15 @@ class NativeEngine:
 
     def _begin(self, first_cid: bytes, now: float) -> None:
         configuration, is_client = self._configuration, self._is_client
-        self._core = QuicConnectionCore(
-            is_client,
-            int(configuration.supported_versions[0]),
-            ("::" if ":" in self._remote[0] else "0.0.0.0", 0),
-            (self._core_host, self._remote[1]),
-            self.host_cid,
-            first_cid,
-            is_client or self._retry_source_cid is not None,
-            CID_LIMIT,
-            DATAGRAM_BYTES,
-            is_client and not self._is_relayed,
-            configuration.idle_timeout,
-            ACK_DELAY_EXPONENT,
-            None,
-            None,
-            self._window_bytes,
-            0,
-            self._window_bytes,
-            0,
-            0,
-            0,
-            self._window_bytes,
-            STREAMS_MAX,
-            0,
-            0,
-            0,
-            _INITIAL_RTT_S,
-            MAX_ACK_DELAY_S,
-            now,
+        self._core = _make_core(
+            configuration,
+            remote=(self._core_host, self._remote[1]),
+            cids=(self.host_cid, first_cid),
+            is_client=is_client,
+            is_proven=is_client or self._retry_source_cid is not None,
+            probes_sizes=is_client and not self._is_relayed,
+            window_bytes=self._window_bytes,
+            now=now,
         )
         self._handshake = NativeHandshake(
             self._core,
