@@ -37,7 +37,6 @@ from aioquic.quic.packet import (
     get_retry_integrity_tag,
     pull_quic_header,
 )
-from qh3._hazmat import QuicConnectionCore
 
 from ...errors import RemoteError
 from ..address import SocketAddr, is_relayed
@@ -55,61 +54,15 @@ from ..engine_events import (
 from ..frames import clip_text
 from ..identity import read_certificate
 from .native_handshake import (
-    ACK_DELAY_EXPONENT,
-    CID_LIMIT,
     DATAGRAM_BYTES,
-    MAX_ACK_DELAY_S,
-    STREAMS_MAX,
     HandshakeBroken,
     NativeHandshake,
+    make_core,
 )
 
 UNPROVEN_DATAGRAM_BYTES_MAX: Final = 64 * 1024
 
-_INITIAL_RTT_S: Final = 0.1
 _LIVE: Final = ("first_flight", "connected")
-
-
-def _make_core(
-    configuration: QuicConfiguration,
-    *,
-    remote: SocketAddr,
-    cids: tuple[bytes, bytes],
-    is_client: bool,
-    is_proven: bool,
-    probes_sizes: bool,
-    window_bytes: int,
-    now: float,
-) -> QuicConnectionCore:
-    return QuicConnectionCore(
-        is_client,
-        int(configuration.supported_versions[0]),
-        ("::" if ":" in remote[0] else "0.0.0.0", 0),
-        remote,
-        *cids,
-        is_proven,
-        CID_LIMIT,
-        DATAGRAM_BYTES,
-        probes_sizes,
-        configuration.idle_timeout,
-        ACK_DELAY_EXPONENT,
-        None,
-        None,
-        window_bytes,
-        0,
-        window_bytes,
-        0,
-        0,
-        0,
-        window_bytes,
-        STREAMS_MAX,
-        0,
-        0,
-        0,
-        _INITIAL_RTT_S,
-        MAX_ACK_DELAY_S,
-        now,
-    )
 
 
 class NativeEngine:
@@ -170,7 +123,7 @@ class NativeEngine:
 
     def _begin(self, first_cid: bytes, now: float) -> None:
         configuration, is_client = self._configuration, self._is_client
-        self._core = _make_core(
+        self._core = make_core(
             configuration,
             remote=(self._core_host, self._remote[1]),
             cids=(self.host_cid, first_cid),

@@ -22,6 +22,7 @@ from aioquic.tls import Epoch
 from cryptography import x509
 from qh3._hazmat import QuicConnectionCore
 
+from ..address import SocketAddr
 from ..admission import bind_channel
 
 DATAGRAM_BYTES: Final = 1200
@@ -30,8 +31,56 @@ CID_LIMIT: Final = 8
 ACK_DELAY_EXPONENT: Final = 3
 MAX_ACK_DELAY_S: Final = 0.025
 
+_INITIAL_RTT_S: Final = 0.1
 _CRYPTO_BUFFER_BYTES: Final = 16 * 1024
 _STREAM_COUNT_MAX: Final = 1 << 60
+
+
+def make_core(
+    configuration: QuicConfiguration,
+    *,
+    remote: SocketAddr,
+    cids: tuple[bytes, bytes],
+    is_client: bool,
+    is_proven: bool,
+    probes_sizes: bool,
+    window_bytes: int,
+    now: float,
+) -> QuicConnectionCore:
+    """Return the core of a connection to `remote`, with our id and the one that it is called by.
+
+    `is_proven`: whether the address is known to be the peer's own. `probes_sizes`: whether larger
+    datagrams than `DATAGRAM_BYTES` are tried.
+    """
+    return QuicConnectionCore(
+        is_client,
+        int(configuration.supported_versions[0]),
+        ("::" if ":" in remote[0] else "0.0.0.0", 0),
+        remote,
+        *cids,
+        is_proven,
+        CID_LIMIT,
+        DATAGRAM_BYTES,
+        probes_sizes,
+        configuration.idle_timeout,
+        ACK_DELAY_EXPONENT,
+        None,
+        None,
+        window_bytes,
+        0,
+        window_bytes,
+        0,
+        0,
+        0,
+        window_bytes,
+        STREAMS_MAX,
+        0,
+        0,
+        0,
+        _INITIAL_RTT_S,
+        MAX_ACK_DELAY_S,
+        now,
+    )
 
 
 class HandshakeBroken(Exception):
