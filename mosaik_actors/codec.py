@@ -45,7 +45,7 @@ import msgspec.inspect as mi
 
 from .errors import DecodeError, MosaikError, clip
 from .ids import PeerId, UniqueId, id_as_bytes, id_from_bytes
-from .wire_limits import ANY, SHORT_BYTES, WireLimits, is_any, parts_of, wire_size_of
+from .wire_limits import ANY, SHORT_BYTES, WireLimits, is_any, parts_of, split_array, wire_size_of
 
 T = TypeVar("T")
 
@@ -217,7 +217,7 @@ class SizedCodec(TypedCodec[T]):
         return items
 
     def _why_refused(self, batch: bytes) -> str:
-        for raw in _split_items(memoryview(batch)[1:]):
+        for raw in split_array(memoryview(batch)[1:]):
             size = len(memoryview(raw))
             if size != self._size:
                 return f"{_name(self._type)} is {size} bytes, its WIRE_SIZE is {self._size}"
@@ -315,7 +315,6 @@ def _fast_decoder(
     ).decode
 
 
-_split_items: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_plain: Final = msgspec.msgpack.Decoder(list[Any], ext_hook=_only_integers).decode
 
 

@@ -83,7 +83,8 @@ _LONG_HEADS: Final = bytes(0xDC <= head <= 0xDF for head in range(256))
 
 _UNKNOWN: Final = -1
 
-_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+split_array: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+"""Tells the items of an array apart, and reads none of them."""
 
 _PLAIN_TYPES: Final[dict[type[mi.Type], Any]] = {
     mi.NoneType: None,
@@ -419,7 +420,7 @@ class _Items:
     def _told_apart(self) -> list[bytes]:
         if self._items is None:
             try:
-                self._items = list(map(bytes, _split(self._data)))
+                self._items = list(map(bytes, split_array(self._data)))
             except RecursionError:
                 raise DecodeError(f"nested deeper than {NESTING_MAX}") from None
             except (msgspec.MsgspecError, ValueError) as exc:

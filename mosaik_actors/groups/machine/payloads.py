@@ -26,7 +26,7 @@ import msgspec
 
 from ...codec import WIDE, Codec, EncodeError, codec_for, ordered_codec_for
 from ...errors import DecodeError
-from ..wire.commands import ONE_COMMAND, count_commands, join_commands
+from ..wire.commands import ONE_COMMAND, count_commands, join_commands, split_commands
 
 COMMAND_BYTES_MAX: Final = 3 * 1024 * 1024
 """A command's largest encoding: below what an entry of Raft may hold."""
@@ -50,9 +50,6 @@ _MISMATCH: Final = b"\xf1"
 _CLASS_NAME_CHARACTERS: Final = 100
 
 _HEAD_BYTES: Final = 2
-_ARRAY_32: Final = b"\xdd"
-
-_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
 def encode_position(position: int, count: int = 1) -> bytes:
@@ -97,8 +94,7 @@ class CommandCodec:
         """
         if len(commands) == 1:
             payload = self._encode_checked(commands[0])
-            if len(payload) > COMMAND_BYTES_MAX:
-                _check_size(commands[0], len(payload))
+            _check_size(commands[0], len(payload))
             return [payload]
         payloads = []
         for at in range(0, len(commands), PAYLOAD_COMMANDS):
@@ -167,13 +163,12 @@ class CommandCodec:
         for payload in payloads:
             if not payload.startswith(head):
                 return None
-        rest = [payload[_HEAD_BYTES:] for payload in payloads]
-        body = b"".join([_ARRAY_32, len(payloads).to_bytes(4), *rest])
+        commands = [payload[_HEAD_BYTES:] for payload in payloads]
+        run = join_commands(head[:1], commands)
+        if split_commands(run) != commands:
+            return None
         try:
-            sizes = [len(raw) + _HEAD_BYTES for raw in map(bytes, _split(body))]
-            if sizes != [len(payload) for payload in payloads]:
-                return None
-            return self._codec.decode_batch(head[:1] + body)
+            return self._codec.decode_batch(run)
         except Exception:  # hostile bytes, or a record's own checks: see which one
             return None
 
@@ -232,18 +227,15 @@ def _encode_together(codec: Codec[Any], values: Sequence[Any]) -> list[bytes] | 
         if data[:1] == WIDE:
             return None
         codec.decode_batch(data)
-        head = data[:1] + ONE_COMMAND
-        return [head + bytes(raw) for raw in _split(memoryview(data)[1:])]
+        return _cut_up(data)
     except Exception:
         return None
 
 
 def _cut_up(payload: bytes) -> list[bytes]:
     """Return a payload for each command in one; none when they cannot be told apart."""
-    try:
-        return [payload[:1] + ONE_COMMAND + bytes(raw) for raw in _split(payload[1:])]
-    except msgspec.MsgspecError:
-        return []
+    head = payload[:1] + ONE_COMMAND
+    return [head + command for command in split_commands(payload)]
 
 
 def _cut(data: bytes, commands: Sequence[Any]) -> list[bytes]:
@@ -251,7 +243,7 @@ def _cut(data: bytes, commands: Sequence[Any]) -> list[bytes]:
     form, payloads = data[:1], []
     waiting: list[bytes] = []
     size_bytes = 0
-    for command, raw in zip(commands, map(bytes, _split(memoryview(data)[1:])), strict=True):
+    for command, raw in zip(commands, split_commands(data), strict=True):
         _check_size(command, _HEAD_BYTES + len(raw))
         if waiting and size_bytes + len(raw) > PAYLOAD_BYTES:
             payloads.append(join_commands(form, waiting))

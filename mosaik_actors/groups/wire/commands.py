@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import msgspec
 
 from ...wire_encoding import BoundedDecoder, encode
+from ...wire_limits import split_array
 from .raft import ENTRY_BYTES_MAX
 from .types import ClientId, Index, Place
 
@@ -27,7 +28,6 @@ ONE_COMMAND: Final = b"\x91"
 """The head of an array of one, second in the payload of a single command."""
 
 _HEAD_BYTES: Final = {b"\xdc": 2, b"\xdd": 4}  # of the length of an array
-_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 _Payloads = Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=PAYLOADS_MAX)]
 
@@ -85,11 +85,16 @@ def count_commands(payload: bytes) -> int:
 
 def cut_payload(payload: bytes, start: int, stop: int) -> bytes:
     """Return some of a payload's commands, as a payload; all of one that cannot be decoded."""
+    commands = split_commands(payload)
+    return join_commands(payload[:1], commands[start:stop]) if commands else payload
+
+
+def split_commands(payload: bytes) -> list[bytes]:
+    """Return the encoded commands of a payload; none where they cannot be told apart."""
     try:
-        raws = [bytes(raw) for raw in _split(payload[1:])]
+        return list(map(bytes, split_array(memoryview(payload)[1:])))
     except msgspec.MsgspecError:
-        return payload
-    return join_commands(payload[:1], raws[start:stop])
+        return []
 
 
 def join_commands(form: bytes, commands: Sequence[bytes]) -> bytes:

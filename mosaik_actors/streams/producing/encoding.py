@@ -36,9 +36,9 @@ from ...errors import DecodeError, RemoteError
 from ...ids import PeerId, UniqueId
 from ...transport.interface import FRAME_BYTES_MAX
 from ...wire_encoding import encode as encode_any
-from ...wire_limits import NESTING_MAX, WireLimits, opening_count, wire_size_of
+from ...wire_limits import NESTING_MAX, WireLimits, opening_count, split_array, wire_size_of
 from ..wire import DATA_HEADER_BYTES
-from .encoded import EncodedBatch, EncodedItem, WholeBatch, array_header, decode_raw
+from .encoded import EncodedBatch, EncodedItem, WholeBatch, array_header
 from .fanout import Batch
 
 OVERHEAD_BYTES = DATA_HEADER_BYTES + 8  # 8: the batch's own header
@@ -288,7 +288,7 @@ class ItemEncoder:
         if form == WIDE:
             raise error
         try:
-            raw_items = decode_raw(memoryview(data)[1:])
+            raw_items = split_array(memoryview(data)[1:])
         except (msgspec.MsgspecError, ValueError, RecursionError):
             raise error from None
         items: list[Any] = []
