@@ -32,7 +32,7 @@ from ...errors import MosaikError, clip
 from ...ids import GroupId, NetworkId
 from ..wire.commands import ONE_COMMAND, count_commands
 from .machine import ApplyContext, StateMachine
-from .payloads import CommandCodec, ResultCodec, decode_positions, encode_position
+from .payloads import CommandCodec, ResultCodec, encode_position
 
 RUN_COMMANDS_MAX: Final = 8192
 
@@ -84,7 +84,7 @@ class Runner:
         self._run_position = 0  # before the first command of the run
         self._places: list[_Place] = []
         self._entry_position = 0
-        self._entry_positions: list[bytes] = []
+        self._entry_positions: list[tuple[bytes, int]] = []  # of each payload, with its count
 
     def begin_entry(self) -> None:
         """Note that what is taken from now on belongs to another entry."""
@@ -108,7 +108,7 @@ class Runner:
                 positions.append(encode_position(first, count))
                 first += count
         if self.results.is_wanted:
-            self._entry_positions += positions
+            self._entry_positions += zip(positions, counts, strict=True)
         return positions
 
     def end_entry(self, index: int, term: int) -> None:
@@ -140,8 +140,7 @@ class Runner:
         """Return what the commands of this entry have returned: of each payload, and where."""
         returned, self._returned = self._returned, []
         offset = 0
-        for position in self._entry_positions:
-            count = len(decode_positions(position) or ())
+        for position, count in self._entry_positions:
             yield position, returned[offset : offset + count]
             offset += count
 
