@@ -20,7 +20,7 @@ Invariants:
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable, Container, Iterator, Mapping
 from math import inf
 from types import MappingProxyType
@@ -56,8 +56,7 @@ class EntryStore:
         self._bytes_max = bytes_max
         self._purge_after_s = purge_after_s
         self._signed: dict[PeerId, SignedPeerEntry] = {}
-        self._in_order: list[PeerId] = []  # the same peers by their ids, once `_sort` was called
-        self._is_sorted = True
+        self._in_order: list[PeerId] = []  # the same peers by their ids
         self._byte_count = 0
         self._room = Capacity(peers_max, draw)
         self._afar: dict[PeerId, None] = {}  # whose entry another machine brought
@@ -124,7 +123,6 @@ class EntryStore:
         """
         own_id = me.peer_id
         if self._published is None or self._published[own_id] is not me:
-            self._sort()
             signed, gone = self._signed, self._gone
             published = {peer: signed[peer] for peer in self._in_order if not gone.get(peer)}
             published[own_id] = me
@@ -216,8 +214,7 @@ class EntryStore:
         self._room.receive_heard(peer_id, source, max(_CHARGED_MIN, size))
         before = self._signed.get(peer_id)
         if before is None:
-            self._in_order.append(peer_id)
-            self._is_sorted = False
+            insort(self._in_order, peer_id)
             self._byte_count += size
         else:
             self._byte_count += size - len(before.encode())
@@ -241,7 +238,6 @@ class EntryStore:
         if stored is not None:
             self._byte_count -= len(stored.encode())
             self._published = None
-            self._sort()
             del self._in_order[bisect_left(self._in_order, peer_id)]
         self._written_at.pop(peer_id, None)
         self._afar.pop(peer_id, None)
@@ -290,11 +286,6 @@ class EntryStore:
         self._note_gone(peer_id, True)
         self._published = None
         return True
-
-    def _sort(self) -> None:
-        if not self._is_sorted:
-            self._in_order.sort()  # all but those that came last are in order
-            self._is_sorted = True
 
     def _follow_jump(self, shift_s: float) -> None:
         """Note when all were written by the clock of before: what is due stays due then."""
