@@ -31,10 +31,7 @@ from ..tickets.messages import (
     UnwatchTickets,
     WatchTickets,
 )
-from ..tickets.table import TicketJob, do_jobs
-
-LOOK_S = 10.0
-JOBS_MAX = 128  # in one go, so that the first answers need not wait for the last ones
+from ..tickets.table import JOBS_MAX, LOOK_S, TicketJob, do_timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +123,7 @@ class TicketsActor(TypeDispatcher):
         monotonic = self._start.node.clock.monotonic
 
         def validate() -> TicketsValidated:
-            began_at = monotonic()
-            answers = do_jobs(jobs, now)
-            return TicketsValidated(jobs, answers, monotonic() - began_at)
+            return TicketsValidated(jobs, *do_timed(jobs, now, monotonic))
 
         async def ask() -> None:
             tell(me, await asyncio.to_thread(validate))

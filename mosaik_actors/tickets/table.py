@@ -29,7 +29,7 @@ Clock: wall, in seconds since the Unix epoch.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, NamedTuple
@@ -40,6 +40,8 @@ from .counts import TicketCounts
 from .ticket import Ticket
 from .validator import Expiration, InvalidTicket, TicketValidator, ask_validator
 
+JOBS_MAX: Final = 128  # in one go, so that the first answers need not wait for the last ones
+LOOK_S: Final = 10.0  # between looks at what is due: the wall clock may be set meanwhile
 GONE_MAX: Final = 1024
 JUDGED_MAX: Final = 8
 DUE_MIN: Final = 64  # fewer timers of who is gone are not worth looking for
@@ -102,6 +104,15 @@ def do_jobs(jobs: Iterable[TicketJob], now: float) -> list[Answer]:
             except InvalidTicket as exc:
                 answers.append(exc)
     return answers
+
+
+def do_timed(
+    jobs: Iterable[TicketJob], now: float, monotonic: Callable[[], float]
+) -> tuple[list[Answer], float]:
+    """Return what `do_jobs` does, and how many seconds that took."""
+    began_at = monotonic()
+    answers = do_jobs(jobs, now)
+    return answers, monotonic() - began_at
 
 
 class _Record:

@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from ...clock import Clock
 from ...ids import PeerId
 from ...tickets.requirement import TicketRequirement
-from ...tickets.table import Answer, Shown, TicketJob, TicketTable, do_jobs
+from ...tickets.table import JOBS_MAX, LOOK_S, Shown, TicketJob, TicketTable, do_timed
 from ...tickets.ticket import Ticket
 from ...tickets.validator import TicketValidator
 from ...tickets.wire import ShownTickets, decode_shown, encode_shown
 from ...transport.relay.frames import RELAY_NETWORK
-
-JOBS_MAX: Final = 128  # asked in one go
-LOOK_S: Final = 10.0  # the wall clock may be set meanwhile
 
 
 class RelayTickets:
@@ -81,9 +77,9 @@ class RelayTickets:
         self._arm()
 
     async def _ask(self, jobs: list[TicketJob]) -> None:
-        began_at = self._clock.monotonic()
-        answers: list[Answer] = await asyncio.to_thread(do_jobs, jobs, self._clock.wall())
-        took_s = self._clock.monotonic() - began_at
+        answers, took_s = await asyncio.to_thread(
+            do_timed, jobs, self._clock.wall(), self._clock.monotonic
+        )
         self._asking = None
         self._table.receive_answers(jobs, answers, took_s=took_s, now=self._clock.wall())
         self._pump()
