@@ -79,6 +79,14 @@ class BatchingPort(Protocol):
         """
 
 
+def batch_sender(port: DatagramPort) -> Callable[[list[bytes], SocketAddr], int] | None:
+    """Return `send_batch` of a port that is a `BatchingPort`, None where it is not.
+
+    Asking for the protocol at run time takes longer than a datagram does.
+    """
+    return getattr(port, "send_batch", None)
+
+
 @runtime_checkable
 class MovingPort(Protocol):
     """A port whose addresses may change."""

@@ -26,7 +26,7 @@ from ..counters import TransportCounters
 from ..quic.connection import QuicConnection
 from ..quic.path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
 from ..relay.frames import DATAGRAM_BYTES_MAX as RELAYED_BYTES
-from ..sockets import DatagramPort, family_of
+from ..sockets import DatagramPort, batch_sender, family_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,14 +99,13 @@ class Outbound:
         remote = datagrams[0][1]
         batch = [data for data, _ in datagrams]
         is_one_way = len(batch) > 1 and all(there == remote for _, there in datagrams)
-        # Asking for the protocol at run time takes longer than a datagram does.
-        send_batch: Any = getattr(port, "send_batch", None)
-        if not is_one_way or send_batch is None:
+        send_batch = batch_sender(port) if is_one_way else None
+        if send_batch is None:
             for data, there in datagrams:
                 self.send(port, data, there)
             return
         try:
-            sent: int = send_batch(batch, remote)
+            sent = send_batch(batch, remote)
         except OSError as exc:
             self._note_unsent(exc, max(map(len, batch)), remote, len(batch))
             return

@@ -22,7 +22,7 @@ from ...ids import PeerId
 from ..address import RELAYED_FAMILY, PeerAddr, SocketAddr
 from ..interface import Link
 from ..paths.driver import DirectPaths
-from ..sockets import BatchingPort, DatagramPort
+from ..sockets import DatagramPort, batch_sender
 from .config import RelayConfig
 from .frames import HEAD_BYTES, PEER_BYTES, RELAY_ITSELF, encode_frames, read_sizes, split_datagrams
 from .paths import relayed_addr, relayed_peer
@@ -189,8 +189,9 @@ class RelayPort:
             way.on_used()
         sent = 0
         try:
-            if len(datagrams) > 1 and isinstance(way.port, BatchingPort):
-                return way.port.send_batch(datagrams, way.remote)
+            send_batch = batch_sender(way.port) if len(datagrams) > 1 else None
+            if send_batch is not None:
+                return send_batch(datagrams, way.remote)
             for data in datagrams:
                 way.port.send(data, way.remote)
                 sent += 1
