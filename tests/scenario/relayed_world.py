@@ -131,6 +131,17 @@ def accept_into(endpoint: QuicEndpoint, inboxes: list[Inbox]) -> None:
     endpoint.serve("chat", accept)
 
 
+async def connect(
+    a: QuicEndpoint, b: QuicEndpoint, to: PeerAddr | None = None
+) -> tuple[Inbox, Inbox]:
+    """Open a link from one to the other, at an address or at its own; return both ends."""
+    inboxes: list[Inbox] = []
+    accept_into(b, inboxes)
+    here = Inbox(await a.open_link(to or b.addr, "chat", timeout=10.0))
+    await until(lambda: bool(inboxes))
+    return here, inboxes[0]
+
+
 async def until(condition: Callable[[], bool], seconds: float = 60.0) -> float:
     """Wait until something is so; return after how many seconds it was."""
     loop = asyncio.get_running_loop()

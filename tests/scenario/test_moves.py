@@ -11,7 +11,7 @@ from mosaik_actors import PeerAddr
 from mosaik_actors.testing.nat import NatKind
 from mosaik_actors.testing.scenario import simulate
 from mosaik_actors.transport.endpoint import QuicEndpoint
-from tests.scenario.relayed_world import World, accept_into, until
+from tests.scenario.relayed_world import World, accept_into, connect, until
 from tests.unit.transport.endpoints import Inbox
 
 LOOK_S = 0.5  # so long at most until a node looks at its interfaces (`actors.catalog`)
@@ -68,13 +68,9 @@ def test_a_direct_path_is_left_and_found_again_when_one_side_moves(
                 for name, kind in zip("ab", nats if mover == "dialler" else nats[::-1], strict=True)
             ]
             moving = a if mover == "dialler" else b
-            inboxes: list[Inbox] = []
-            accept_into(b, inboxes)
             # By its id alone, so through the relay at first.
-            to = PeerAddr(b.peer_id, relay=b.addr.relay)
-            here = Inbox(await a.open_link(to, "chat", timeout=10.0))
+            here, there = await connect(a, b, PeerAddr(b.peer_id, relay=b.addr.relay))
             await until(lambda: a.carrier(b.peer_id) == b.carrier(a.peer_id) == "quic", 3)
-            [there] = inboxes
             pauses = [asyncio.create_task(longest_pause(one)) for one in (here, there)]
             writing = asyncio.create_task(write((here, there)))
             await asyncio.sleep(1.0)
@@ -95,11 +91,7 @@ def test_a_connection_goes_on_from_where_the_one_who_dialled_is_by_now() -> None
         async with AsyncExitStack() as stack:
             world = World(stack)
             a, b = await world.node("a", None, None), await world.node("b", None, None)
-            inboxes: list[Inbox] = []
-            accept_into(b, inboxes)
-            here = Inbox(await a.open_link(b.addr, "chat"))
-            await until(lambda: bool(inboxes))
-            [there] = inboxes
+            here, there = await connect(a, b)
             pauses = [asyncio.create_task(longest_pause(one)) for one in (here, there)]
             writing = asyncio.create_task(write((here, there)))
             await asyncio.sleep(1.0)
@@ -120,12 +112,8 @@ def test_who_was_dialled_and_moves_connects_anew_and_says_so() -> None:
         async with AsyncExitStack() as stack:
             world = World(stack)
             a, b = await world.node("a", None, None), await world.node("b", None, None)
-            inboxes: list[Inbox] = []
-            accept_into(b, inboxes)
-            accept_into(a, inboxes)
-            here = Inbox(await a.open_link(b.addr, "chat"))
-            await until(lambda: bool(inboxes))
-            [there] = inboxes
+            accept_into(a, [])
+            here, there = await connect(a, b)
             moved_at = move(world, b, "10.9.9.9")
             ended = [(await one.until_closed()).reason.text for one in (there, here)]
             assert "address no longer" in ended[0]
@@ -147,10 +135,8 @@ def test_who_is_behind_a_nat_dials_a_peer_that_says_that_it_is_elsewhere() -> No
             world = World(stack)
             a = await world.node("a", None, "port_restricted")
             b = await world.node("b", None, None)
-            inboxes: list[Inbox] = []
-            accept_into(b, inboxes)
             before = b.addr
-            here = Inbox(await a.open_link(before, "chat"))
+            here, _ = await connect(a, b)
             # One address less of many changes nothing while the peer answers.
             a.receive_peer_move(before, PeerAddr(b.peer_id, (("192.0.2.1", 1),)))
             await asyncio.sleep(2)
@@ -177,12 +163,8 @@ def test_both_move_and_go_on_when_they_have_heard_where_the_other_one_is(
         async with AsyncExitStack() as stack:
             world = World(stack)
             a, b = await world.node("a", None, None), await world.node("b", None, None)
-            inboxes: list[Inbox] = []
-            accept_into(b, inboxes)
-            accept_into(a, inboxes)
-            here = Inbox(await a.open_link(b.addr, "chat"))
-            await until(lambda: bool(inboxes))
-            [there] = inboxes
+            accept_into(a, [])
+            here, there = await connect(a, b)
             before_a, before_b = a.addr, b.addr
             for addr, to in ((before_a, "10.9.9.1"), (before_b, "10.9.9.2")):
                 world.network.move(addr.direct[0][0], to, None)

@@ -18,8 +18,7 @@ from mosaik_actors.testing.nat import NatKind
 from mosaik_actors.testing.scenario import simulate
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from tests.nat_pairs import PAIRS, is_punchable
-from tests.scenario.relayed_world import World, accept_into, until
-from tests.unit.transport.endpoints import Inbox
+from tests.scenario.relayed_world import World, connect, until
 
 HAS_ALL = bool(os.environ.get("MOSAIK_ALL_NATS"))
 RUNS = [(pair, seed) for pair in PAIRS for seed in range(20)]
@@ -107,11 +106,7 @@ def test_whatever_happens_to_paths_every_frame_arrives_once_and_in_order(
                 await world.node(name, server.addr, kind)
                 for name, kind in zip(rng.sample("ab", 2), nats, strict=True)
             ]
-            inboxes: list[Inbox] = []
-            accept_into(b, inboxes)
-            to = PeerAddr(b.peer_id, relay=b.addr.relay)
-            here = Inbox(await a.open_link(to, "chat", timeout=10.0))
-            [there] = inboxes
+            here, there = await connect(a, b, PeerAddr(b.peer_id, relay=b.addr.relay))
             faults = asyncio.create_task(Faults(world, (a, b), nats, rng).happen())
             sent: list[bytes] = []
             while not faults.done():
