@@ -93,7 +93,7 @@ class Commands:
                     context.send(leader, encode_forward(self._history, command_batch))
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            if raft.is_leader and not context.host.ledger.is_closed:
+            if raft.is_leader and not context.host.ledger.closed_into:
                 self._propose(waiting)
             else:
                 self.refuse(waiting, now=now)

@@ -198,9 +198,11 @@ class FollowedHistory:
         if not isinstance(message, Appended):
             raft.receive_message(peer, message, now=now)
             return True
-        before = (raft.commit_index, raft.get_timer())
+        commit_index, due_s = raft.commit_index, raft.get_timer()
         raft.receive_message(peer, message, now=now)
-        return (raft.commit_index, raft.get_timer()) != before or not raft.has_sent_all(peer)
+        if raft.commit_index != commit_index or raft.get_timer() != due_s:
+            return True
+        return not raft.has_sent_all(peer)
 
     def propose_system_entry(self, system_entry: SystemEntry) -> None:
         """Put a system entry into the log; it comes back in `take_news`, applied or failed."""
@@ -260,7 +262,7 @@ class FollowedHistory:
             return inf
         raft = self.raft
         due_s = min(self.sync.get_timer(), raft.get_timer())
-        if raft.is_leader and not self.availability.is_closed:
+        if raft.is_leader and not self._context.host.ledger.closed_into:
             due_s = min(due_s, self.voter_changes.look_at_s)
         has_work = self._compaction.is_active or self.pending_io.has_more
         return min(due_s, self._now) if has_work else due_s
@@ -308,11 +310,12 @@ class FollowedHistory:
         self._now = now
         if self._context.saving.is_stalled:
             return
-        if not self.availability.is_closed:
+        ledger = self._context.host.ledger
+        if not ledger.closed_into:
             self.voter_changes.look(now=now)
         self.availability.note_progress()
         self.commands.send(now=now)
-        if self.availability.is_closed:
+        if ledger.closed_into:
             self._context.reads.hold(now=now)
         else:
             self._context.reads.ask(self.raft.read, now=now)

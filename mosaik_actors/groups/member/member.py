@@ -29,7 +29,6 @@ from ..client.client import SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
 from ..mesh.bond import BondFormed, BondLost, CloseLink, SendBondFrame, StatusChanged
 from ..mesh.standing_bonds import JoinHeartbeats
-from ..raft.pending_io import PendingIo
 from ..storage.interface import Stored
 from ..wire import frames
 from ..wire.bootstrap import decode_message as decode_bootstrap
@@ -282,30 +281,27 @@ class GroupMember:
     def saved(self, *, now: float) -> None:
         """Note that the batch of the last `SaveWanted` is saved."""
         self._note_disk(DiskState.FINE, now)
-        self._saving.saved(self._pending_io)
+        history = self._following.history
+        self._saving.saved(None if history is None else history.pending_io)
 
     def stall(self, *, now: float) -> None:
         """Take in that the disk takes nothing for the moment; `saved` follows when it does."""
         self._note_disk(DiskState.FULL, now)
 
     def _note_disk(self, disk: DiskState, now: float) -> None:
-        before, self._saving.disk = self._saving.disk, disk
+        before = self._saving.disk
+        self._saving.note_disk(disk)
         if disk is not before and self.history is not None:
             self.history.note_disk(before, now=now)
-
-    @property
-    def _pending_io(self) -> PendingIo | None:
-        return None if self.history is None else self.history.pending_io
 
     # Time.
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None for never."""
-        due_s = min(self._following.merge.get_timer(), self._saving.hangs_at_s)
-        if self.history is not None:
-            due_s = min(due_s, self.history.get_timer())
-            if not self.is_stalled:
-                due_s = min(due_s, self._continuing.takeover.timer_s)
+        saving, history = self._saving, self._following.history
+        due_s = min(self._following.merge.get_timer(), saving.hangs_at_s)
+        if history is not None and not saving.is_stalled:
+            due_s = min(due_s, history.get_timer(), self._continuing.takeover.timer_s)
         for core in (self.mesh, self.client, self.reads, self._following.bootstrap):
             if (time := core.get_timer()) is not None and time < due_s:
                 due_s = time
@@ -338,20 +334,22 @@ class GroupMember:
 
     def pump(self, *, now: float) -> None:
         """Carry everything on as far as it goes; then drain `next_event`."""
-        self._following.now = now
+        following, saving = self._following, self._saving
+        following.now = now
         self._take_mesh(now)
-        self._following.take_bootstrap(now=now)
-        if self.history is not None:
-            self.history.pump(now=now)
-        if self.history is None or self.is_stalled:
+        following.take_bootstrap(now=now)
+        if (history := following.history) is not None:
+            history.pump(now=now)
+        if history is None or saving.is_stalled:
             self.reads.hold(now=now)
-        self._following.meet_others(now=now)
+        following.meet_others(now=now)
         self._continuing.look(is_leaving=self._leaving.has_begun, now=now)
         self._own_status.publish(now=now)
         self._take_mesh(now)
         self._take_client()
         self._leave_on(now)
-        if (batch := self._saving.next_batch(self._pending_io, now=now)) is not None:
+        pending_io = None if (history := following.history) is None else history.pending_io
+        if (batch := saving.next_batch(pending_io, now=now)) is not None:
             self._context.emit(SaveWanted(batch))
         self._flush()
 

@@ -33,6 +33,7 @@ class Saving:
     def __init__(self, *, is_durable: bool, patience_s: float) -> None:
         self.is_busy = False  # whether a save is under way
         self.disk = DiskState.FINE
+        self.is_stalled = False  # whether the disk takes nothing: the member is silent until it does
         self._patience_s = patience_s
         self._since_s = 0.0
         self._is_durable = is_durable
@@ -46,10 +47,9 @@ class Saving:
         else:
             then()
 
-    @property
-    def is_stalled(self) -> bool:
-        """Whether the disk takes nothing: the member is silent until it does."""
-        return self.disk is DiskState.FULL
+    def note_disk(self, disk: DiskState) -> None:
+        """Take in how the disk does."""
+        self.disk, self.is_stalled = disk, disk is DiskState.FULL
 
     @property
     def hangs_at_s(self) -> float:

@@ -68,7 +68,7 @@ class MergeView:
     @property
     def is_open(self) -> bool:
         """Whether there is a history here that takes commands."""
-        return bool(self.history) and not self.ledger.is_closed
+        return bool(self.history) and not self.ledger.closed_into
 
     @property
     def may_vouch(self) -> bool:

@@ -28,22 +28,18 @@ def cost_of(entry: Entry) -> int:
 class RaftLog:
     """A log after a snapshot that ends at an index with a term; 0 for one from the beginning."""
 
-    __slots__ = ("_entries", "size_bytes", "snapshot_index", "snapshot_term")
+    __slots__ = ("_entries", "last_index", "size_bytes", "snapshot_index", "snapshot_term")
 
     def __init__(
         self, snapshot_index: int = 0, snapshot_term: int = 0, entries: Iterable[Entry] = ()
     ) -> None:
         self.snapshot_index = snapshot_index
         self.snapshot_term = snapshot_term
+        self.last_index = snapshot_index  # of the last entry, or of the snapshot without one
         self.size_bytes = 0
         self._entries: list[Entry] = []
         for entry in entries:
             self.append(entry)
-
-    @property
-    def last_index(self) -> int:
-        """The index of the last entry, or of the snapshot when there is none."""
-        return self.snapshot_index + len(self._entries)
 
     @property
     def last_term(self) -> int:
@@ -86,10 +82,12 @@ class RaftLog:
 
     def append(self, entry: Entry) -> None:
         """Append the next entry."""
-        last = self.last_index
-        assert entry.index == last + 1, f"entry {entry.index} after {last}"
-        assert entry.term >= self.last_term, f"term {entry.term} after {self.last_term}"
-        self._entries.append(entry)
+        entries = self._entries
+        last_term = entries[-1].term if entries else self.snapshot_term
+        assert entry.index == self.last_index + 1, f"entry {entry.index} after {self.last_index}"
+        assert entry.term >= last_term, f"term {entry.term} after {last_term}"
+        entries.append(entry)
+        self.last_index = entry.index
         self.size_bytes += len(entry.data) + ENTRY_OVERHEAD_BYTES
 
     def truncate(self, from_index: int) -> None:
@@ -98,6 +96,7 @@ class RaftLog:
         start = from_index - self.snapshot_index - 1
         self.size_bytes -= sum(map(cost_of, self._entries[start:]))
         del self._entries[start:]
+        self.last_index = self.snapshot_index + len(self._entries)
 
     def compact(self, index: int) -> None:
         """Move the snapshot's end to `index`, which is in the log, and forget what lies before."""
@@ -112,6 +111,7 @@ class RaftLog:
         """Forget everything and begin after another snapshot."""
         self._entries, self.size_bytes = [], 0
         self.snapshot_index, self.snapshot_term = index, term
+        self.last_index = index
 
     def first_new(self, entries: Sequence[Entry]) -> int:
         """Return how many of `entries` the log holds already, before the first it does not.

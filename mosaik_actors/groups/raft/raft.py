@@ -101,7 +101,7 @@ class Raft(Replica):
         The `data` is never looked at here; `kind` is COMMANDS or SYSTEM. When another replica waits
         (`is_awaited`) all hear at once that it is committed, not after `RaftConfig.commit_delay`.
         """
-        role = self.role
+        role, self.has_input = self.role, True
         if isinstance(role, Leader):
             return role.propose(data, token, kind, is_awaited)
         return self.proposals.refuse(token, Reason.NOT_LEADER)
@@ -113,6 +113,7 @@ class Raft(Replica):
         leader changes before it has answered. When messages are lost there may be
         no answer at all: the caller has a time limit, and asks again.
         """
+        self.has_input = True
         self.role.read(request_id)
 
     def change_configuration(self, target: Voters, token: Any = None) -> bool:
@@ -121,7 +122,7 @@ class Raft(Replica):
         One voter may differ from the present one, any number of learners. The `ProposalOutcome`
         says why when it may not be.
         """
-        role = self.role
+        role, self.has_input = self.role, True
         if isinstance(role, Leader):
             return role.change_configuration(target, token)
         return self.proposals.refuse(token, Reason.NOT_LEADER)
@@ -131,6 +132,7 @@ class Raft(Replica):
 
         Meanwhile proposals are not taken; if it fails, again after an election timeout.
         """
+        self.has_input = True
         return isinstance(self.role, Leader) and self.role.transfer(to)
 
     def step_down(self, why: str, *, now: float) -> None:
@@ -152,10 +154,12 @@ class Raft(Replica):
 
         Call it until it returns None whenever anything was put in.
         """
-        self.role.flush()
+        if self.has_input:
+            self.has_input = False  # before: what the role does itself may be one
+            self.role.flush()
         durability, log = self.durability, self.log
-        committed = self._take_committed()
-        reads = self._take_reads()
+        committed = self._take_committed() if self.handed_index < self.commit_index else ()
+        reads = self._take_reads() if self.reads else ()
         hard_state = self.hard_state if self.must_save_hard_state else None
         first = durability.next_index
         entries = log.tail(first) if first <= log.last_index else ()
@@ -188,7 +192,7 @@ class Raft(Replica):
     def _take_committed(self) -> tuple[Entry, ...]:
         settings = self.settings
         room = settings.apply_backlog - (self.handed_index - self.applied_index)
-        if self.handed_index >= self.commit_index or room <= 0:
+        if room <= 0:
             return ()
         committed = self.log.slice(
             self.handed_index + 1,
@@ -201,8 +205,6 @@ class Raft(Replica):
 
     def _take_reads(self) -> tuple[ReadState, ...]:
         """Return the reads whose entries are handed out by now, and those that failed."""
-        if not self.reads:
-            return ()
         due: list[ReadState] = []
         left: list[ReadState] = []
         for read in self.reads:

@@ -164,14 +164,13 @@ class Replica:
         self.proposals = Proposals()
         self._ready_number = 0
         self.postpone_election()
-        self.role = self.roles.follower(self)
-
-    @property
-    def is_leader(self) -> bool:
-        """Whether this replica leads."""
-        return self.role.name == LEADER
+        self._enter(self.roles.follower(self))
 
     # Transitions.
+
+    def _enter(self, role: Role) -> None:
+        self.role, self.has_input = role, True
+        self.is_leader = role.name == LEADER  # whether this replica leads
 
     def become_follower(self, term: int, leader: PeerId | None, why: str) -> None:
         """Follow; in a new term the vote is free again (Raft thesis 3.3)."""
@@ -185,7 +184,7 @@ class Replica:
             self.leader_heard_s = NEVER
         self.set_leader(leader)
         self.postpone_election()
-        self.role = self.roles.follower(self)
+        self._enter(self.roles.follower(self))
 
     def lose_entries(self, leader: PeerId, counted_index: int) -> None:
         """Take no part any more; to be remembered, for the leader may be gone before long."""
@@ -198,7 +197,7 @@ class Replica:
         self._leave_for(PRE_CANDIDATE, FOLLOWER, PRE_CANDIDATE, CANDIDATE)
         self.set_leader(None)
         self.postpone_election()
-        self.role = self.roles.candidate(self, True, False)
+        self._enter(self.roles.candidate(self, True, False))
         self.role.handle_saved()
 
     def become_candidate(self, *, is_transfer: bool) -> None:
@@ -207,13 +206,13 @@ class Replica:
         self.set_term(self.term + 1, self.me)
         self.set_leader(None)
         self.postpone_election()
-        self.role = self.roles.candidate(self, False, is_transfer)
+        self._enter(self.roles.candidate(self, False, is_transfer))
 
     def become_leader(self) -> None:
         """Lead; the first entry of the term follows at once."""
         self._leave_for(LEADER, PRE_CANDIDATE, CANDIDATE)
         self.set_leader(self.me)
-        self.role = self.roles.leader(self)
+        self._enter(self.roles.leader(self))
         self.events.append(ready.BecameLeader())
 
     def _leave_for(self, name: str, *allowed: str) -> None:
@@ -287,6 +286,7 @@ class Replica:
 
     def observe(self, now: float) -> None:
         """Take in the caller's clock."""
+        self.has_input = True
         inside = now + self._clock_offset_s
         if inside < self.now:
             self._clock_offset_s = self.now - now
@@ -435,7 +435,7 @@ class Replica:
         if index <= before:
             return
         assert index <= self.log.last_index, f"commit {index} of {self.log}"
-        self.commit_index = index
+        self.commit_index, self.has_input = index, True
         for at, voters in self.configurations.between(before, index):
             self.events.append(ready.ConfigurationCommitted(at, voters))
             self.must_save_hard_state = True

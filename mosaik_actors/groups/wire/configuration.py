@@ -104,17 +104,13 @@ class Configurations:
     """The configurations of a log, with their indexes, from where its snapshot ends."""
 
     def __init__(self, index: int, voters: Voters) -> None:
-        self._known: list[tuple[int, Voters]] = [(index, voters)]
+        self._know([(index, voters)])
 
-    @property
-    def latest(self) -> Voters:
-        """The configuration in force."""
-        return self._known[-1][1]
-
-    @property
-    def latest_index(self) -> int:
-        """Where the configuration in force is in the log."""
-        return self._known[-1][0]
+    def _know(self, known: list[tuple[int, Voters]]) -> None:
+        self._known = known
+        # Where the configuration in force is in the log, and what it is.
+        self.latest_index, self.latest = known[-1]
+        self._decides = (self.latest.voters,) if self.latest.voters else ()
 
     def is_pending(self, commit_index: int) -> bool:
         """Return whether the configuration in force is not known to be committed."""
@@ -122,10 +118,10 @@ class Configurations:
 
     def deciding(self, commit_index: int) -> tuple[tuple[PeerId, ...], ...]:
         """Return the sets of voters that must each agree: see `quorum`."""
-        if self.is_pending(commit_index):
+        if len(self._known) > 1 and self.latest_index > commit_index:
             before = self._known[-2][1].voters
             return (before, self.latest.voters) if before else (self.latest.voters,)
-        return (self.latest.voters,) if self.latest.voters else ()
+        return self._decides
 
     def members(self, commit_index: int) -> list[PeerId]:
         """Return who is replicated to: members now, and before a pending change; sorted."""
@@ -154,20 +150,20 @@ class Configurations:
     def append(self, index: int, voters: Voters) -> None:
         """Take in the configuration of a new entry."""
         assert index > self.latest_index, f"configuration {index} after {self.latest_index}"
-        self._known.append((index, voters))
+        self._know([*self._known, (index, voters)])
 
     def truncate(self, from_index: int) -> bool:
         """Forget those from `from_index` on; return whether there were any."""
         before = self._known
-        self._known = [before[0], *(k for k in before[1:] if k[0] < from_index)]
+        self._know([before[0], *(k for k in before[1:] if k[0] < from_index)])
         return len(self._known) != len(before)
 
     def compact(self, index: int) -> None:
         """Forget those before the one in force at `index`, which becomes the metadata."""
         voters = self.at(index)
-        self._known = [(index, voters), *(k for k in self._known if k[0] > index)]
+        self._know([(index, voters), *(k for k in self._known if k[0] > index)])
 
     def restart(self, index: int, voters: Voters, *, keep: bool) -> None:
         """Begin after a snapshot at `index`, with those of the log after it if it is kept."""
         later = [k for k in self._known[1:] if k[0] > index] if keep else []
-        self._known = [(index, voters), *later]
+        self._know([(index, voters), *later])
