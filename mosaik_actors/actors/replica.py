@@ -109,6 +109,7 @@ class ReplicaActor(TypeDispatcher):
         self._shown: tuple[Any, ...] = ()
         self._is_pumping = False
         self._has_taken = False
+        self._is_lone = False  # whether what leaves is the answer to a lone frame or command
 
     # Lifecycle.
 
@@ -199,11 +200,14 @@ class ReplicaActor(TypeDispatcher):
         return True
 
     def _take_alone(self) -> None:
+        self._is_lone = True
         try:
             self._pump()
         except Exception as error:
             logger.exception("group %s: a command could not be handled", self._label)
             self._end(error)
+        finally:
+            self._is_lone = False
 
     def _end_turn(self) -> None:
         self._has_taken = False
@@ -328,7 +332,9 @@ class ReplicaActor(TypeDispatcher):
             if not frames:
                 return
         if member.receive_frames(link_id, frames, now=self._now()):
+            self._is_lone = len(frames) == 1
             self._pump()
+            self._is_lone = False
 
     # Saving.
 
@@ -407,7 +413,10 @@ class ReplicaActor(TypeDispatcher):
             case FramesOut(link_id, frames):
                 link = self._links.get(link_id)
                 if link is not None:
-                    link.write_many(frames)
+                    if self._is_lone and len(frames) == 1:
+                        link.write_now(frames[0])
+                    else:
+                        link.write_many(frames)
                     if link.unsent_bytes > _UNSENT_BYTES_MAX:
                         self._drop_slow(link_id, link)
             case SubmissionFailed(future, may_take_effect, reason):

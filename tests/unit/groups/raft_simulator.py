@@ -171,6 +171,7 @@ class Node:
         while self.is_up:
             ready = self.raft.next_ready()
             if ready is None:
+                self.check_has_said_all()
                 if not self.queue or self.is_saving:
                     break
                 self.finish(self.queue[0])
