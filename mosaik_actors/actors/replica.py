@@ -383,11 +383,10 @@ class ReplicaActor(TypeDispatcher):
         member = self._active
         if member is None:
             return
-        self._is_pumping = True
+        self._is_pumping, now = True, self._now()
         try:
             if step is not None:
-                step(now=self._now())
-            now = self._now()
+                step(now=now)
             self._calls.take(now)
             member.pump(now=now)
         except MachineFailed as error:
@@ -399,7 +398,9 @@ class ReplicaActor(TypeDispatcher):
             return
         finally:
             self._is_pumping = False
-        while (event := member.next_event()) is not None:
+        events = member.events
+        while events:
+            event = events.popleft()
             if type(event) is Submission:  # by far the most frequent
                 if not event.token.done():
                     event.token.set_result(event)

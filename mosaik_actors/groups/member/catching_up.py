@@ -70,11 +70,12 @@ class CatchingUp:
 
     def holds_back(self, message: Message) -> bool:
         """Return whether a message must not reach Raft before this member has caught up."""
-        if self.is_restoring:
+        if self._restoring is not None or self._is_broken:
             # Nothing may be applied to a machine that is half restored: nothing that could
             # commit gets through, nor what could make a leader of this member.
             return isinstance(message, Append | SnapshotOffer | Heartbeat | VoteReply)
-        return self.is_active and isinstance(message, Append | SnapshotOffer)
+        is_active = self._task is not None or self._again_at_s is not None
+        return is_active and isinstance(message, Append | SnapshotOffer)
 
     @property
     def is_restoring(self) -> bool:
@@ -110,10 +111,12 @@ class CatchingUp:
         """Return when to call `handle_timer`."""
         if self._restoring is not None:
             return -inf
-        times = [self.provider.get_timer(), self._again_at_s, self._snapshot_by_s]
-        if self._task is not None:
-            times.append(self._task.get_timer())
-        return min([time for time in times if time is not None], default=inf)
+        task_s = None if self._task is None else self._task.get_timer()
+        due_s = inf
+        for time in (self.provider.get_timer(), self._again_at_s, self._snapshot_by_s, task_s):
+            if time is not None and time < due_s:
+                due_s = time
+        return due_s
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
@@ -128,7 +131,7 @@ class CatchingUp:
     def pump(self, pending_io: PendingIo, *, now: float) -> None:
         """Carry both sides on; install what was fetched when nothing waits for the disk."""
         self._serve(now)
-        while True:
+        while self._task is not None or self._restoring is not None or self._to_install is not None:
             self._ask(now)
             if not pending_io.is_idle or not self._install(now):
                 return

@@ -87,7 +87,8 @@ class Commands:
         if leader is not None:
             command_batches = context.client.take_command_batches(now, raft.commit_index)
             if leader == context.me:
-                self._waiting.extend((None, command_batch) for command_batch in command_batches)
+                for command_batch in command_batches:
+                    self._waiting.append((None, command_batch))
             else:
                 for command_batch in command_batches:
                     context.send(leader, encode_forward(self._history, command_batch))
@@ -120,6 +121,9 @@ class Commands:
         self._propose_entry(waiting[start:])
 
     def _propose_entry(self, command_batches: list[Origin]) -> None:
-        is_awaited = any(peer is not None for peer, _ in command_batches)
-        data = encode_command_batches([command_batch for _, command_batch in command_batches])
+        is_awaited, batches = False, []
+        for peer, command_batch in command_batches:
+            is_awaited = is_awaited or peer is not None
+            batches.append(command_batch)
+        data = encode_command_batches(batches)
         self._raft.propose(data, CommandProposal(command_batches), is_awaited=is_awaited)

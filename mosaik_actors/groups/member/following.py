@@ -267,7 +267,8 @@ class Following:
         count = self._context.status_count
         seen = (history, raft.is_leader, raft.leader, raft.configurations.latest_index, count)
         news = history.take_news()
-        self._notices.note_replayed(news.replayed)
+        if news.replayed:
+            self._notices.note_replayed(news.replayed)
         self._notify_merged(history)
         if not (news.failed or news.applied) and seen == self._seen and merge.is_resting:
             return False
@@ -318,9 +319,8 @@ class Following:
 
     def _notify_merged(self, history: FollowedHistory) -> None:
         host = self._context.host
-        notices = self._notices.take(
-            host.ledger.merged, is_catching_up=history.availability.is_catching_up
-        )
+        merged, is_catching_up = host.ledger.merged, history.availability.is_catching_up
+        notices = self._notices.take(merged, is_catching_up=is_catching_up)
         for loser, payloads in notices:
             commands = tuple(host.codec.decode(payloads)[0])
             self._context.notify(HistoryMerged(history.id, loser, commands, is_loser=False))

@@ -336,11 +336,14 @@ class FollowedHistory:
 
     def _finish(self, step: ready.Ready) -> int:
         """Steps 4 to 6 of a `Ready`, which is saved; return how many commands it had."""
-        before = self._context.host.position
+        count = 0
         if step.messages:
             self._send_messages(step.messages)
         if step.committed:
+            host = self._context.host
+            before = host.position
             self._apply(step.committed)
+            count = host.position - before
         for outcome in step.outcomes:
             self._take_outcome(outcome)
         for read in step.reads:
@@ -352,7 +355,7 @@ class FollowedHistory:
             was_told = step.number <= self._told_number
             if not (was_told and isinstance(event, ready.LeaderChanged | ready.SteppedDown)):
                 self._take_event(event)
-        return self._context.host.position - before
+        return count
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         context = self._context

@@ -9,7 +9,7 @@ Invariants:
       may have voted before, in an earlier life, and have forgotten it.
     * Nothing is resolved before it is applied here, and nothing is applied before it is committed.
 
-The caller passes links' frames and ``now`` (monotonic seconds), then drains `next_event` and
+The caller passes links' frames and ``now`` (monotonic seconds), then drains `events` and
 re-reads `get_timer`.
 """
 
@@ -68,6 +68,7 @@ class GroupMember:
         self.mesh = context.mesh  # what links do goes there; `pump` follows
         self.host = context.host
         self.statuses: Mapping[PeerId, Status] = MappingProxyType(context.statuses)
+        self.events = context.events  # what to do, oldest first; the caller takes them out
         self.client = context.client  # takes this node's commands; `pump` follows
         self.reads = context.reads  # and its strong reads
         self._saving = context.saving
@@ -207,7 +208,10 @@ class GroupMember:
         Return False where nothing has changed by them, and no `pump` is needed.
         """
         mesh = self.mesh
-        if all(mesh.is_repeated(link_id, data) for data in received):
+        for data in received:
+            if not mesh.is_repeated(link_id, data):
+                break
+        else:
             mesh.note_heard(link_id, now=now)
             return False
         is_pump_needed = False
@@ -252,7 +256,7 @@ class GroupMember:
     def _receive_of_history(self, peer: PeerId, data: bytes, now: float) -> bool:
         """Take in a frame of the history that is followed here; ignore one of another."""
         history, body = frames.split_history(data)
-        followed = self.history
+        followed = self._following.history
         if followed is None or history != followed.id:
             return True
         match data[0]:
@@ -333,7 +337,7 @@ class GroupMember:
     # The pump.
 
     def pump(self, *, now: float) -> None:
-        """Carry everything on as far as it goes; then drain `next_event`."""
+        """Carry everything on as far as it goes; then drain `events`."""
         following, saving = self._following, self._saving
         following.now = now
         self._take_mesh(now)
@@ -352,10 +356,6 @@ class GroupMember:
         if (batch := saving.next_batch(pending_io, now=now)) is not None:
             self._context.emit(SaveWanted(batch))
         self._flush()
-
-    def next_event(self) -> Any | None:
-        """Return what to do next, None for nothing."""
-        return self._context.events.popleft() if self._context.events else None
 
     def _take_mesh(self, now: float) -> None:
         """Pass on what the mesh wants, and note who is there."""

@@ -102,9 +102,8 @@ class LaggedFollowers:
 
     def pass_time(self, now: float) -> None:
         """Those that were due have been seen to; no timer is needed for them any more."""
-        if now >= self.timer_s:
-            late = [due_s for due_s in self._due_s.values() if due_s > now]
-            self.timer_s = min(late, default=inf)
+        late = [due_s for due_s in self._due_s.values() if due_s > now]
+        self.timer_s = min(late, default=inf)
 
     def _choose(self) -> None:
         """Find how many of the order make a quorum."""

@@ -133,7 +133,7 @@ class Leader(Role):
 
     def receive(self, sender: PeerId, message: Message) -> None:
         """Take in what followers answer, and what anybody asks."""
-        progress = self.progress.get(sender)
+        progress = self.replication.progress.get(sender)
         if isinstance(message, ReadRequest):
             self._receive_read_request(sender, message)
         elif progress is None:
@@ -227,7 +227,8 @@ class Leader(Role):
             self.replication.heartbeat(self._reads.round + 1)
             self._confirm_reads()
         self.replication.flush(is_urgent=self.transfer_to is not None)
-        self._continue_transfer()
+        if self.transfer_to is not None:
+            self._continue_transfer(self.transfer_to)
 
     def leave(self) -> None:
         """End the role: no read that waits may be answered any more."""
@@ -249,7 +250,7 @@ class Leader(Role):
         replica = self._replica
         while True:
             saved: dict[PeerId, float] = {
-                peer: progress.match_index for peer, progress in self.progress.items()
+                peer: progress.match_index for peer, progress in self.replication.progress.items()
             }
             saved[replica.me] = replica.durability.saved_index()
             index = int(agreed(replica.deciding, saved))
@@ -357,14 +358,14 @@ class Leader(Role):
 
     # Transfer.
 
-    def _continue_transfer(self) -> None:
-        if self.transfer_to is None or self._is_transfer_sent:
+    def _continue_transfer(self, to: PeerId) -> None:
+        if self._is_transfer_sent:
             return
         replica = self._replica
-        progress = self.progress.get(self.transfer_to)
+        progress = self.progress.get(to)
         if progress is not None and progress.match_index == replica.log.last_index:
             self._is_transfer_sent = True
-            replica.early_mail.append((self.transfer_to, TimeoutNow(replica.term)))
+            replica.early_mail.append((to, TimeoutNow(replica.term)))
 
     # Reads and heartbeats.
 

@@ -37,7 +37,7 @@ def agreed(configurations: Configurations, values: Mapping[PeerId, float]) -> fl
     A voter without a value counts as 0, a peer that is no voter not at all.
     """
     return min(
-        (reached([values.get(peer, 0) for peer in voters]) for voters in configurations), default=0
+        [reached([values.get(peer, 0) for peer in voters]) for voters in configurations], default=0
     )
 
 

@@ -65,8 +65,10 @@ class Replication:
                 self._replicate(peer, progress)
                 if progress.next_index > last_index:
                     self.lagged_followers.serve(peer, replica.now)
-        self.lagged_followers.pass_time(replica.now)
-        self._tell_commit()
+        if replica.now >= self.lagged_followers.timer_s:
+            self.lagged_followers.pass_time(replica.now)
+        if self.news_at_s != inf:
+            self._tell_commit()
 
     def heartbeat(self, round_: int) -> None:
         """Notify all that the leader is there, and have them answer for a round, from 1 on."""
@@ -138,7 +140,8 @@ class Replication:
 
     def _send(self, peer: PeerId, progress: FollowerProgress, message: Message) -> None:
         """Send at once. Whatever it is, it wakes a follower that is quiesced."""
-        self._note_heard(progress)
+        if progress.liveness is not None:
+            self._note_heard(progress)
         progress.may_quiesce, progress.liveness = False, None
         self._replica.early_mail.append((peer, message))
         self._hasten_heartbeat()
@@ -168,8 +171,6 @@ class Replication:
 
     def _tell_commit(self) -> None:
         """Publish what is committed, when it is time, to those who did not hear it with entries."""
-        if self.news_at_s == inf:
-            return
         replica = self._replica
         behind = [
             (peer, progress)

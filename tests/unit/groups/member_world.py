@@ -82,8 +82,9 @@ class Node:
         if step is not None:
             step(*args, now=now)
         self.member.pump(now=now)
-        while (event := self.member.next_event()) is not None:
-            self._take(event)
+        events = self.member.events
+        while events:
+            self._take(events.popleft())
         self.world.arm(self)
 
     def new_link(self, other: int, other_link: int) -> int:

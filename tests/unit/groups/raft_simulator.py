@@ -239,6 +239,14 @@ class Node:
         else:
             answered(outcome.verdict)
 
+    def check_has_said_all(self) -> None:
+        """Have the role look once more: without an input it has nothing to add."""
+        raft = self.raft
+        raft.role.flush()
+        added = (*raft.early_mail, *raft.mail, *raft.events, *raft.proposals.outcomes)
+        if added:
+            raise Violation(f"{self.me.short} had not said all: {added}")
+
     def check(self) -> None:
         """Let the witness look at this replica."""
         witness = self.sim.witness
