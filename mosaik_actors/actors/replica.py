@@ -79,6 +79,8 @@ logger = logging.getLogger(__name__)
 
 _FULL_RETRY_S = 0.5
 _TIMER_SLACK_S = 0.001
+# A timer that goes off so soon is good enough, whatever is due before: a commit waits as long.
+_TIMER_GRAIN_S = 0.002
 # Several times what Raft, commands and state sync may have on their way to one member.
 _UNSENT_BYTES_MAX = 64 * 1024 * 1024
 _TOO_SLOW = CloseReason(CloseCode.GROUP_TIMEOUT, "it takes in too little of what it is sent")
@@ -407,7 +409,8 @@ class ReplicaActor(TypeDispatcher):
             else:
                 self._take(event)
         self._show(member)
-        self._arm(member.get_timer())
+        if self._armed is None or self._armed > now + _TIMER_GRAIN_S:
+            self._arm(member.get_timer())
 
     def _take(self, event: Any) -> None:
         match event:
