@@ -194,19 +194,20 @@ class ReplicaActor(TypeDispatcher):
         if self._is_pumping or self._has_taken or not self._calls.come_alone:
             return False
         system = self._start.node.system
-        if not system.run_now(self.myAddress, self._take_alone):
+        if not system.run_now(self.myAddress, self._pump_alone):
             return False
         # What else comes in this turn of the loop is taken together.
         self._has_taken = True
         system.loop.call_soon(self._end_turn)
         return True
 
-    def _take_alone(self) -> None:
+    def _pump_alone(self) -> None:
+        """Pump for a lone command or frame: what answers it leaves at once."""
         self._is_lone = True
         try:
             self._pump()
         except Exception as error:
-            logger.exception("group %s: a command could not be handled", self._label)
+            logger.exception("group %s: a lone command or frame could not be handled", self._label)
             self._end(error)
         finally:
             self._is_lone = False
@@ -333,10 +334,10 @@ class ReplicaActor(TypeDispatcher):
             frames = [frame for frame in frames if frame != HEARTBEAT_FRAME]
             if not frames:
                 return
-        if member.receive_frames(link_id, frames, now=self._now()):
-            self._is_lone = len(frames) == 1
+        if not member.receive_frames(link_id, frames, now=self._now()):
+            return
+        if len(frames) > 1 or not message.link.after_read(self._pump_alone):
             self._pump()
-            self._is_lone = False
 
     # Saving.
 

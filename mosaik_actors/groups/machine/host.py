@@ -286,8 +286,8 @@ class Host:
     def _apply_command_batches(
         self, command_batches: Sequence[CommandBatch], applied: Applied
     ) -> None:
-        sessions, index, take = self.sessions, self.index, self._runner.take
-        is_closed, before = self.ledger.is_closed, self.position
+        runner, sessions, index = self._runner, self.sessions, self.index
+        take, is_closed, before = runner.take, self.ledger.is_closed, runner.position
         for command_batch in command_batches:
             if is_closed:
                 answers = refuse(command_batch, 0, Refusal.CLOSED)
@@ -295,7 +295,7 @@ class Host:
                 answers = sessions.apply(command_batch, index, take)
             if command_batch.client == applied.my_client:
                 applied.answers += answers
-        self.ledger.own_count += self.position - before
+        self.ledger.own_count += runner.position - before
 
     def _apply_system_entry(self, system_entry: SystemEntry, applied: Applied) -> None:
         if isinstance(system_entry, TakeSnapshot) and applied.takes_snapshots:

@@ -180,7 +180,7 @@ class Sessions:
         session.forget(command_batch.answered, self.results)
         first, payloads = command_batch.first_sequence, command_batch.payloads
         repeated = min(len(payloads), max(0, session.last - first + 1))
-        answers = [session.answer_of(first + n) for n in range(repeated)]
+        answers = [session.answer_of(first + n) for n in range(repeated)] if repeated else []
         if repeated == len(payloads):
             return answers
         if first + repeated != session.last + 1:
@@ -194,7 +194,10 @@ class Sessions:
             answers += [CommandAnswer(n, at) for n, at in enumerate(positions, session.last + 1)]
             session.last += count
             session.positions += positions
-        return answers + refuse(command_batch, repeated + len(fresh), Refusal.OVERFLOW)
+        taken = repeated + len(fresh)
+        if taken < len(payloads):
+            answers += refuse(command_batch, taken, Refusal.OVERFLOW)
+        return answers
 
     def to_bytes(self) -> bytes:
         """Return the table for a snapshot: the same bytes on every replica."""
