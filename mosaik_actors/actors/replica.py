@@ -81,8 +81,6 @@ _FULL_RETRY_S = 0.5
 _TIMER_SLACK_S = 0.001
 # A timer that goes off so soon is good enough, whatever is due before: a commit waits as long.
 _TIMER_GRAIN_S = 0.002
-# Several times what Raft, commands and state sync may have on their way to one member.
-_UNSENT_BYTES_MAX = 64 * 1024 * 1024
 _TOO_SLOW = CloseReason(CloseCode.GROUP_TIMEOUT, "it takes in too little of what it is sent")
 
 
@@ -111,7 +109,6 @@ class ReplicaActor(TypeDispatcher):
         self._shown: tuple[Any, ...] = ()
         self._is_pumping = False
         self._has_taken = False
-        self._is_lone = False  # whether what leaves is the answer to a lone frame or command
 
     # Lifecycle.
 
@@ -203,14 +200,10 @@ class ReplicaActor(TypeDispatcher):
 
     def _pump_alone(self) -> None:
         """Pump for a lone command or frame: what answers it leaves at once."""
-        self._is_lone = True
         try:
-            self._pump()
+            self._pump(is_lone=True)
         except Exception as error:
-            logger.exception("group %s: a lone command or frame could not be handled", self._label)
-            self._end(error)
-        finally:
-            self._is_lone = False
+            self._fail(error)
 
     def _end_turn(self) -> None:
         self._has_taken = False
@@ -318,8 +311,7 @@ class ReplicaActor(TypeDispatcher):
             elif type(event) is LinkClosed:
                 self.receiveMsg_LinkClosed(event, None)
         except Exception as error:
-            logger.exception("group %s: a frame could not be handled", self._label)
-            self._end(error)
+            self._fail(error)
 
     def receiveMsg_FramesReceived(
         self, message: FramesReceived, _sender: ActorAddress | None
@@ -378,7 +370,7 @@ class ReplicaActor(TypeDispatcher):
 
     # The pump.
 
-    def _pump(self, step: Callable[..., None] | None = None) -> None:
+    def _pump(self, step: Callable[..., None] | None = None, *, is_lone: bool = False) -> None:
         """Take a step of the core, if any, do what it wants, show what it is, arm the timer.
 
         Nothing that the core raises may leave this actor: its message would come once more.
@@ -396,8 +388,7 @@ class ReplicaActor(TypeDispatcher):
             self._end(error)
             return
         except Exception as error:  # a machine that cannot begin anew, or a bug of ours
-            logger.exception("group %s: a step failed", self._label)
-            self._end(error)
+            self._fail(error)
             return
         finally:
             self._is_pumping = False
@@ -408,22 +399,16 @@ class ReplicaActor(TypeDispatcher):
                 if not event.token.done():
                     event.token.set_result(event)
             else:
-                self._take(event)
+                self._take(event, is_lone)
         self._show(member)
         if self._armed is None or self._armed > now + _TIMER_GRAIN_S:
             self._arm(member.get_timer())
 
-    def _take(self, event: Any) -> None:
+    def _take(self, event: Any, is_lone: bool) -> None:
         match event:
             case FramesOut(link_id, frames):
-                link = self._links.get(link_id)
-                if link is not None:
-                    if self._is_lone and len(frames) == 1:
-                        link.write_now(frames[0])
-                    else:
-                        link.write_many(frames)
-                    if link.unsent_bytes > _UNSENT_BYTES_MAX:
-                        self._drop_slow(link_id, link)
+                if (slow := self._links.write(link_id, frames, is_lone=is_lone)) is not None:
+                    self._drop_slow(link_id, slow)
             case SubmissionFailed(future, may_take_effect, reason):
                 self._calls.fail(future, CallFailed(reason, may_take_effect))
             case ReadGranted(future):
@@ -481,6 +466,10 @@ class ReplicaActor(TypeDispatcher):
         self.wakeupAfter(delay_s + _TIMER_SLACK_S if delay_s else 0.0, _ReplicaTimer(due_at))
 
     # Helpers.
+
+    def _fail(self, error: Exception) -> None:
+        logger.exception("group %s: a step failed", self._label)
+        self._end(error)
 
     def _end(self, error: Exception) -> None:
         """Let go of everything, notify everybody who waits, and exit."""

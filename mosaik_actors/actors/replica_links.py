@@ -28,6 +28,9 @@ from ..transport.interface import Link, Sink
 
 logger = logging.getLogger(__name__)
 
+# Several times what Raft, commands and state sync may have on their way to one member.
+_UNSENT_BYTES_MAX = 64 * 1024 * 1024
+
 _NEAR_MISS_TEXT = (
     "group %s: peer %s is in a group of the same name with another id, so the two never meet; "
     "key, ConsensusConfig, the machine's signature and state_sync must be the same"
@@ -127,6 +130,17 @@ class ReplicaLinks:
     def get(self, link_id: int) -> Link | None:
         """Return the link with a number, None when it has ended."""
         return self._links.get(link_id)
+
+    def write(self, link_id: int, frames: list[bytes], *, is_lone: bool) -> Link | None:
+        """Write what leaves over a link, at once if it is lone; return the link if it is slow."""
+        link = self._links.get(link_id)
+        if link is None:
+            return None
+        if is_lone and len(frames) == 1:
+            link.write_now(frames[0])
+        else:
+            link.write_many(frames)
+        return link if link.unsent_bytes > _UNSENT_BYTES_MAX else None
 
     def id_of(self, link: Link) -> int | None:
         """Return the number of a link, None when it has ended."""
