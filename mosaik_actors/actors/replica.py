@@ -104,11 +104,9 @@ class ReplicaActor(TypeDispatcher):
         self._links = ReplicaLinks(self._take_link_event)
         self._armed: float | None = None
         self._leaving: list[ActorAddress] = []
-        self._is_over = False
-        self._is_exiting = False
+        self._is_over = self._is_exiting = False
         self._shown: tuple[Any, ...] = ()
-        self._is_pumping = False
-        self._has_taken = False
+        self._is_pumping = self._has_taken = False
 
     # Lifecycle.
 
