@@ -287,7 +287,7 @@ class Host:
         self, command_batches: Sequence[CommandBatch], applied: Applied
     ) -> None:
         runner, sessions, index = self._runner, self.sessions, self.index
-        take, is_closed, before = runner.take, self.ledger.is_closed, runner.position
+        take, is_closed, before = runner.take, bool(self.ledger.closed_into), runner.position
         for command_batch in command_batches:
             if is_closed:
                 answers = refuse(command_batch, 0, Refusal.CLOSED)

@@ -85,18 +85,13 @@ class Ledger(msgspec.Struct, array_like=True, eq=False):
         """How many commands were applied, those taken in included."""
         return self.own_count + self.taken_count
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether no more commands are applied in this history."""
-        return bool(self.closed_into)
-
     def apply(self, system_entry: SystemEntry) -> tuple[CommandBatch, ...] | None:
         """Take in a committed system entry; return None when it is void or changes nothing.
 
         Of a `Replay`, apply the command batches that are returned, not the system entry's own:
         some of those may be here already, perhaps all. Others return none.
         """
-        if self.is_closed:
+        if self.closed_into:
             return None
         match system_entry:
             case AcceptMerge(history):

@@ -47,7 +47,7 @@ class Availability:
     @property
     def is_closed(self) -> bool:
         """Whether the history has ended: it takes nobody in, and what it shows is of the past."""
-        return self._context.host.ledger.is_closed
+        return bool(self._context.host.ledger.closed_into)
 
     @property
     def why_offline(self) -> str | None:

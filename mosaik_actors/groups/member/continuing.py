@@ -52,7 +52,7 @@ class Continuing:
             deciding=raft.deciding,
             commit_index=raft.commit_index,
             is_led=raft.is_leader or (leading is not None and leading.history == history.id),
-            is_closed=context.host.ledger.is_closed,
+            is_closed=bool(context.host.ledger.closed_into),
             is_observer=context.is_observer,
             is_non_voting=raft.is_non_voting,
             is_leaving=is_leaving,

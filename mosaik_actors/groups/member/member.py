@@ -187,7 +187,7 @@ class GroupMember:
         history = self.history
         if history is None or not history.is_settled_here or history.availability.is_catching_up:
             raise ConfigError("this member has no state to begin a new history from; try again")
-        if self.host.ledger.is_closed:
+        if self.host.ledger.closed_into:
             raise ConfigError("the history here is closed: it is in another one, or will be")
         fresh = self._context.rng.randbytes(HISTORY_BYTES)
         self.client.change_history()

@@ -112,7 +112,7 @@ class Merge:
         view = self._view
         if view is None or not is_whole(view.log):
             return False
-        is_needed = view.ledger.is_closed or self._asking.phase is not MergePhase.IDLE
+        is_needed = bool(view.ledger.closed_into) or self._asking.phase is not MergePhase.IDLE
         return is_needed or self._asking.expects_merge(now=self._now)
 
     @property
@@ -255,7 +255,7 @@ class Merge:
         view = self._view
         if view is None or not self._others or self.winner:
             return False
-        return view.ledger.is_closed or not view.has_leader
+        return bool(view.ledger.closed_into) or not view.has_leader
 
     def _ask_around(self, view: MergeView) -> None:
         """Ask one member of each other history in sight: a status names the latest merges only."""

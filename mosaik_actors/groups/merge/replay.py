@@ -159,7 +159,7 @@ class ReplayStream:
             count = sum(command_batch.command_count for command_batch in taken)
             origin_after = system_entry.origin_after + system_entry.command_count - count
             self._add(taken, system_entry.origin or system_entry.history, origin_after)
-        self.is_at_end = self._ledger.is_closed
+        self.is_at_end = bool(self._ledger.closed_into)
 
     def _fresh_of(self, command_batch: CommandBatch, index: int) -> CommandBatch | None:
         """Return what of a command batch was applied, None for nothing."""

@@ -65,7 +65,7 @@ class Sending:
     def look(self, view: MergeView, others: Others, *, now: float) -> None:
         """Begin, go on or begin again, when it is time and there is somebody to send to."""
         self.timer_s = inf
-        if not view.ledger.is_closed or not is_whole(view.log):
+        if not view.ledger.closed_into or not is_whole(view.log):
             self.stage = Stage.RESTING
             return
         if self._in_sight_s is None:

@@ -279,7 +279,7 @@ class Node:
 
     def apply_entry(self, log: History, entry: Entry) -> SystemEntry | None:
         if entry.kind is EntryKind.COMMANDS:
-            if not self.ledger.is_closed:
+            if not self.ledger.closed_into:
                 for command_batch in decode_command_batches(entry.data):
                     self.answered(
                         command_batch, self.sessions.apply(command_batch, entry.index, self.run)
@@ -334,7 +334,7 @@ class Node:
             self.world.soon(rng.choice(leaders).propose, log, command_batch)
 
     def propose(self, log: History, command_batch: CommandBatch) -> None:
-        if self.log is log and self.is_leader and not self.ledger.is_closed:
+        if self.log is log and self.is_leader and not self.ledger.closed_into:
             log.propose(self, EntryKind.COMMANDS, encode_command_batches([command_batch]), None)
 
     # Its core.
@@ -533,7 +533,7 @@ class World:
         reader.world, reader.client = self, b""
         reader.ledger, reader.sessions, reader.applied = Ledger(log.id), Sessions(), []
         for entry in log.entries:
-            if entry.kind is EntryKind.COMMANDS and not reader.ledger.is_closed:
+            if entry.kind is EntryKind.COMMANDS and not reader.ledger.closed_into:
                 for command_batch in decode_command_batches(entry.data):
                     reader.sessions.apply(command_batch, entry.index, reader.run)
             elif entry.kind is EntryKind.SYSTEM:

@@ -422,7 +422,7 @@ def test_reset_puts_everything_back() -> None:
         host.reset()
         assert (host.index, host.position, host.ledger.history) == (0, 0, b"")
         assert host.machine.lines == []  # type: ignore[attr-defined]
-        assert not host.ledger.is_closed
+        assert not host.ledger.closed_into
 
 
 def test_callbacks_stay_what_they_are_when_a_machine_is_put_back() -> None:

@@ -90,7 +90,7 @@ def test_circle_of_three_cannot_close() -> None:
         assert ring[(number + 1) % 3].apply(AcceptMerge(ledger.history)) is not None
     for number, ledger in enumerate(ring):
         ledger.apply(CloseInto(ring[(number + 1) % 3].history, counts[number]))
-    assert not any(ledger.is_closed for ledger in ring)
+    assert not any(ledger.closed_into for ledger in ring)
 
 
 def test_history_is_not_closed_into_itself_nor_into_one_it_has_taken_in() -> None:

@@ -116,7 +116,7 @@ class Member:
         entry = Entry(len(self.log) + 1, 1, kind, data)
         self.log.append(entry)
         if kind is EntryKind.COMMANDS:
-            command_batches = () if self.ledger.is_closed else decode_command_batches(data)
+            command_batches = () if self.ledger.closed_into else decode_command_batches(data)
         else:
             command_batches = self.ledger.apply(decode_system_entry(data)) or ()
         for command_batch in command_batches:
@@ -443,7 +443,7 @@ def test_history_that_has_accepted_a_merging_history_since_it_asked_stays_open()
     middle.commit(AcceptMerge(LARGE, b"x" * 16))
     middle.receive(long.me, MergeAccepted(SMALL, request.request_id))
     assert middle.commit() == CloseInto(SMALL, 0)
-    assert not middle.ledger.is_closed
+    assert not middle.ledger.closed_into
     middle.wait(CONFIG.retry * 1.6)
     (again,) = middle.sent(MergeRequest)
     middle.receive(long.me, MergeAccepted(SMALL, again.request_id))
@@ -467,9 +467,9 @@ def closed_pair(*, commands: int = 3) -> tuple[Member, Member]:
     """Return a member whose history is closed, with its question out, and the other one."""
     short, long = Member(1, LARGE, commands=commands), Member(2, SMALL, commands=commands + 2)
     meet(short, long)
-    exchange(short, long, until=lambda: short.ledger.is_closed)
+    exchange(short, long, until=lambda: bool(short.ledger.closed_into))
     meet(long)
-    assert short.ledger.is_closed
+    assert short.ledger.closed_into
     return short, long
 
 
@@ -757,7 +757,7 @@ def test_log_is_kept_while_it_may_have_to_be_replayed() -> None:
     assert long.keeps_log(), "which one ends is not decided"
     long.sees()
     assert not long.keeps_log()
-    exchange(short, long, until=lambda: short.ledger.is_closed)
+    exchange(short, long, until=lambda: bool(short.ledger.closed_into))
     short.sees()
     assert short.keeps_log()
 

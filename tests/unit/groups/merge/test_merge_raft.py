@@ -120,7 +120,7 @@ class Replica:
 
     def apply(self, entry: Entry, system_entries: list[SystemEntry]) -> None:
         command_batches: tuple[CommandBatch, ...] = ()
-        if entry.kind is EntryKind.COMMANDS and not self.ledger.is_closed:
+        if entry.kind is EntryKind.COMMANDS and not self.ledger.closed_into:
             command_batches = decode_command_batches(entry.data)
         elif entry.kind is EntryKind.SYSTEM:
             system_entry = decode_system_entry(entry.data)

@@ -352,7 +352,7 @@ def _applied(log: Log, limits: SessionLimits) -> list[bytes]:
     for entry in log.all:
         if entry.kind is EntryKind.SYSTEM:
             _apply(ledger, sessions, decode_system_entry(entry.data), entry.index, state)
-        elif not ledger.is_closed:
+        elif not ledger.closed_into:
             for one in decode_command_batches(entry.data):
                 sessions.apply(one, entry.index, _into(state))
     return state
