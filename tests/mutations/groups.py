@@ -147,14 +147,20 @@ MUTATIONS = (
     Mutation(
         "entries count when sent",
         "raft.leader",
-        "peer: progress.match_index for peer, progress in self.progress.items()",
-        "peer: progress.next_index - 1 for peer, progress in self.progress.items()",
+        "peer: progress.match_index for peer, progress in self.replication.progress.items()",
+        "peer: progress.next_index - 1 for peer, progress in self.replication.progress.items()",
+    ),
+    Mutation(
+        "a role that was asked to read is not asked what to send",
+        "raft.raft",
+        "self.has_input = True\n        self.role.read(request_id)",
+        "self.role.read(request_id)",
     ),
     Mutation(
         "learners count",
         "raft.quorum",
-        "(reached([values.get(peer, 0) for peer in voters]) for voters in configurations)",
-        "(reached(sorted(values.values())[-len(voters) :]) for voters in configurations)",
+        "[reached([values.get(peer, 0) for peer in voters]) for voters in configurations]",
+        "[reached(sorted(values.values())[-len(voters) :]) for voters in configurations]",
     ),
     Mutation(
         "entries acknowledged before they are saved",
