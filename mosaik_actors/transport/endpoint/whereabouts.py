@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from ..address import DIRECT_COUNT_MAX, SocketAddr
-from ..mapping.driver import PortMapping
 from ..sockets import DatagramPort, MovingPort
 
+if TYPE_CHECKING:
+    from ..mapping.driver import PortMapping
 
-@dataclass(frozen=True, slots=True)
-class AddressesChanged:
+
+class AddressesChanged(msgspec.Struct, frozen=True):
     """What has changed.
 
     Attributes:
