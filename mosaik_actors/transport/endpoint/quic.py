@@ -170,11 +170,7 @@ class QuicEndpoint(EndpointBase):
             for one in (*ports, *(listeners or ())):
                 one.close()
             raise
-        if config.port_mapping:
-            from ..mapping.driver import start_mapping
-
-            direct, carriers = made.addr.direct, made.addr.carriers
-            made._whereabouts.mapping = start_mapping(config, direct, carriers, clock, rng)
+        made._whereabouts.start_mapping(config, made.addr, clock, rng)
         return made
 
     @property
@@ -204,9 +200,8 @@ class QuicEndpoint(EndpointBase):
         if self.config.carries("quic"):
             from .direct import use_direct
 
-            self._direct = use_direct(
-                self, self._parts, self._connections, self._outbound, port, secret
-            )
+            parts = self._parts, self._connections, self._outbound
+            self._direct = use_direct(self, *parts, port, secret)
         self._ports[port.family] = port
         self._addr = replace(self._addr, relay=home)
         self._relays = port
