@@ -1,7 +1,8 @@
 """The hot paths that `guard` watches, each as some 40 ms of CPU, and their baseline.
 
-Everything runs in this process on one event loop: two nodes that talk over a Unix socket, a
-group and a map of one member, an actor, a catalog. What is counted is the CPU time of the
+Everything runs in this process on one event loop: pairs of nodes that talk over a Unix socket,
+over TLS and over QUIC in datagrams of a real network, a group and a map of one member, an
+actor, a catalog. What is counted is the CPU time of the
 process, both sides and the kernel's part included, so that a busy machine changes little.
 
 The baseline is what these paths are made of, without us: calls and dictionaries in pure
@@ -15,12 +16,22 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 from unittest.mock import patch
 
 import msgspec
 
-from mosaik_actors import AsyncActorSystem, Map, Network, NetworkId, PeerAddr, SecretKey
+from mosaik_actors import (
+    AsyncActorSystem,
+    Consumer,
+    Map,
+    Network,
+    NetworkId,
+    PeerAddr,
+    Producer,
+    SecretKey,
+    TransportConfig,
+)
 from mosaik_actors.codec import codec_for
 from mosaik_actors.discovery.catalog.catalog import Catalog
 from mosaik_actors.discovery.config import DiscoveryConfig
@@ -31,11 +42,14 @@ from .group_nodes import Counter as CounterMachine
 from .runtime import Count, Counter, Item
 from .streams import Trade, trade
 
+T = TypeVar("T")
 Work = Callable[[], Awaitable[None]]
 
 TRADES: Final = [trade(number) for number in range(512)]
 BATCH_ITEMS: Final = 500
 IN_FLIGHT: Final = 64
+ROUND_TRIPS: Final = 300
+LARGE_ITEMS: Final = 60
 CATALOG_PEERS: Final = 500
 CATALOG_COPIES: Final = 8
 _NOW: Final = 1_000_000.0
@@ -75,18 +89,31 @@ async def hot_paths() -> AsyncIterator[Mapping[str, Work]]:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(patch.dict(os.environ, {"MOSAIK_RUNTIME_DIR": folder}))
-        here = await stack.enter_async_context(Network("guard"))
-        there = await stack.enter_async_context(Network("guard"))
+        here, there = await _pair(stack, "guard", TransportConfig())
+        over_tls = await _pair(stack, "guard: TLS", TransportConfig(carriers=("tcp",)))
+        small = TransportConfig(carriers=("quic",), datagram_bytes_max=1452)
+        over_quic = await _pair(stack, "guard: QUIC", small)
         yield {
             "codec: batches to bytes and back": _codec,
             "catalog: entries merged": _catalog(),
             "actor: tell": await _actor(stack),
             "stream: send, async for": await _stream(here, there, is_batched=False),
             "stream: send_many, recv_many": await _stream(here, there, is_batched=True),
+            "stream: round trips": await _round_trips(here, there),
+            "stream: send_many over TLS": await _stream(*over_tls, is_batched=True),
+            "stream: 64 KiB over QUIC": await _large_items(*over_quic),
             "group: commands in flight": await _group(here),
             "group: execute_many": await _group_batches(there),
             "map: inserts in flight": await _map(here),
         }
+
+
+async def _pair(
+    stack: AsyncExitStack, name: str, transport: TransportConfig
+) -> tuple[Network, Network]:
+    nets = [Network(name, transport=transport) for _ in range(2)]
+    here, there = [await stack.enter_async_context(net) for net in nets]
+    return here, there
 
 
 async def _codec() -> None:
@@ -136,11 +163,17 @@ async def _actor(stack: AsyncExitStack) -> Work:
     return tell
 
 
-async def _stream(here: Network, there: Network, *, is_batched: bool) -> Work:
-    stream_id = f"guard {is_batched}"
-    producer = here.streams.producer(Trade, stream_id=stream_id)
-    consumer = there.streams.consumer(Trade, stream_id=stream_id)
+async def _channel(
+    here: Network, there: Network, item_type: type[T], stream_id: str
+) -> tuple[Producer[T], Consumer[T]]:
+    producer = here.streams.producer(item_type, stream_id=stream_id)
+    consumer = there.streams.consumer(item_type, stream_id=stream_id)
     await producer.when().online()
+    return producer, consumer
+
+
+async def _stream(here: Network, there: Network, *, is_batched: bool) -> Work:
+    producer, consumer = await _channel(here, there, Trade, f"guard {is_batched}")
     batches = 80 if is_batched else 40
 
     async def take() -> None:
@@ -160,6 +193,41 @@ async def _stream(here: Network, there: Network, *, is_batched: bool) -> Work:
             else:
                 for item in TRADES:
                     await producer.send(item)
+        await taking
+
+    return exchange
+
+
+async def _round_trips(here: Network, there: Network) -> Work:
+    questions, asked = await _channel(here, there, Trade, "asked")
+    answers, answered = await _channel(there, here, Trade, "answered")
+
+    async def answer() -> None:
+        for _ in range(ROUND_TRIPS):
+            await answers.send(await asked.recv())
+
+    async def ask() -> None:
+        answering = asyncio.create_task(answer())
+        for number in range(ROUND_TRIPS):
+            await questions.send(TRADES[number])
+            await answered.recv()
+        await answering
+
+    return ask
+
+
+async def _large_items(here: Network, there: Network) -> Work:
+    producer, consumer = await _channel(here, there, bytes, "large")
+    item = bytes(64 * 1024)
+
+    async def take() -> None:
+        for _ in range(LARGE_ITEMS):
+            await consumer.recv()
+
+    async def exchange() -> None:
+        taking = asyncio.create_task(take())
+        for _ in range(LARGE_ITEMS):
+            await producer.send(item)
         await taking
 
     return exchange

@@ -38,7 +38,6 @@ from .handles.arguments import (
 )
 from .handles.discovery import Discovery
 from .handles.on_demand import PartsOnDemand
-from .handles.relaying import relay_secrets
 from .handles.status import ask_status, peer_addr
 from .handles.streams import Streams
 from .ids import NetworkId, PeerId, SecretKey, Tag
@@ -151,7 +150,10 @@ class Network:
         environment: Environment | None = None,
     ) -> None:
         own_relay = own_config(relay)
-        relay_secrets(own_relay)  # refused here, not at the start
+        if own_relay is not None:
+            from .handles.relaying import relay_secrets
+
+            relay_secrets(own_relay)  # refused here, not at the start
         own_dht = own_dht_config(dht)
         peers = as_peer_addrs(bootstrap)
         relays = () if own_relay is None else own_relay.relays

@@ -17,7 +17,6 @@ from .discovery.config import DiscoveryConfig
 from .environment import Environment, Machine
 from .handles.discovery import Discovery
 from .handles.on_demand import PartsOnDemand
-from .handles.relaying import show_tickets, use_relays
 from .handles.required_tickets import TicketChecks, start_gate
 from .handles.status import StatusService
 from .handles.streams import Streams
@@ -33,13 +32,13 @@ from .transport.close import SHUTDOWN
 from .transport.config import TransportConfig
 from .transport.interface import Endpoint
 from .transport.messages import StartTransport
-from .transport.relay.client import RelayClient
 from .transport.relay.config import RelayConfig
 
 if TYPE_CHECKING:
     from .custom.services import Net
     from .groups.config import GroupsConfig
     from .tee.config import TeeConfig
+    from .transport.relay.client import RelayClient
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +114,8 @@ class NodeParts:
         )
         self._undo.append(discovery.close)
         if self._relays is not None and settings.relay is not None:
+            from .handles.relaying import show_tickets
+
             discovery.on_own_tickets(partial(show_tickets, self._relays, settings.relay))
         tickets.follow(catalog := discovery.catalog_actor)
         self.streams = streams = Streams(node, catalog, tickets, settings.streams)
@@ -152,6 +153,8 @@ class NodeParts:
         )
         endpoint.gate.set_lists(settings.allow, settings.deny)  # before it hears anybody
         if settings.relay is not None:
+            from .handles.relaying import use_relays
+
             self._relays = await use_relays(
                 environment, endpoint, secret_key, settings.bind, settings.relay
             )

@@ -31,7 +31,6 @@ from __future__ import annotations
 import types
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import accumulate, groupby, pairwise
@@ -104,8 +103,7 @@ _NUMBERS: Final = (int, float, datetime, time, timedelta)
 _HASHED_SAFELY: Final = (None, bool, str, bytes, date)
 
 
-@dataclass(frozen=True, slots=True)
-class Large:
+class Large(msgspec.Struct, frozen=True):
     """An array, set or mapping of many members.
 
     Attributes:

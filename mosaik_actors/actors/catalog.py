@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 from thespian.actors import ActorAddress, WakeupMessage
 
 from ..discovery.catalog.catalog import Catalog
@@ -86,18 +86,15 @@ _FLUSH_GAP_MAX_S = 0.05
 _RTTS_KEPT_S = 0.25  # in a burst of changes, round-trip times are not read with each
 
 
-@dataclass(frozen=True, slots=True)
-class _CatalogTimer:
+class _CatalogTimer(msgspec.Struct, frozen=True):
     due_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class _ReadRtts:
+class _ReadRtts(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class _LookWhere:
+class _LookWhere(msgspec.Struct, frozen=True):
     pass
 
 

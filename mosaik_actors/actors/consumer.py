@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..discovery.info import PeerInfo
@@ -91,8 +91,7 @@ _TOO_SLOW_TEXT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Probe:
+class _Probe(msgspec.Struct, frozen=True):
     """The token of an exchange that is made to learn how far away a peer is."""
 
     peer_id: PeerId

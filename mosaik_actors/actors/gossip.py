@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
+import msgspec
 from thespian.actors import ActorAddress, ChildActorExited, WakeupMessage
 
 from ..discovery.catalog.catalog import Catalog
@@ -93,8 +94,7 @@ _VERIFY_S = 2.5
 _TIMER_SLACK_S = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class _GossipTimer:
+class _GossipTimer(msgspec.Struct, frozen=True):
     due_at: float
     expected_at: float
 

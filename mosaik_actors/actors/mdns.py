@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import logging
 import socket
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..discovery.mdns import (
@@ -50,19 +50,16 @@ _ANSWER_MS = 1000
 _LOOK_S = 2.0  # between looks whether the node is elsewhere by now
 
 
-@dataclass(frozen=True, slots=True)
-class _ServiceSeen:
+class _ServiceSeen(msgspec.Struct, frozen=True):
     name: str
     is_there: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _HourOver:
+class _HourOver(msgspec.Struct, frozen=True):
     hour: int
 
 
-@dataclass(frozen=True, slots=True)
-class _AddrsLookDue:
+class _AddrsLookDue(msgspec.Struct, frozen=True):
     pass
 
 

@@ -9,8 +9,8 @@ Failure: none of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import msgspec
 from thespian.actors import ActorAddress
 
 from ..ids import PeerId
@@ -18,8 +18,7 @@ from ..runtime import TypeDispatcher
 from ..tickets.messages import RequiredTickets, TicketsJudged, WatchTickets
 
 
-@dataclass(frozen=True, slots=True)
-class StartNetworkGate:
+class StartNetworkGate(msgspec.Struct, frozen=True):
     """Call `judged` with the peers whose verdicts are different."""
 
     tickets: RequiredTickets

@@ -21,8 +21,8 @@ its pong, and nothing else.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
+import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..discovery.config import DiscoveryConfig
@@ -81,13 +81,11 @@ _DRAIN_CHECK_S = 0.005
 _SLOW_SYNC = 4  # a sync that goes on all the time may take so many times its timeout
 
 
-@dataclass(frozen=True, slots=True)
-class _SyncDeadline:
+class _SyncDeadline(msgspec.Struct, frozen=True):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class _DrainCheck:
+class _DrainCheck(msgspec.Struct, frozen=True):
     until: float
 
 

@@ -34,9 +34,9 @@ import os
 import stat
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..discovery.messages import LeaveRendezvous, PeersSighted, RendezvousLeft, StartRendezvous
@@ -70,8 +70,7 @@ _UNFINISHED = ".new"
 _STALE_S = 60.0  # nobody takes this long to write a notice
 
 
-@dataclass(frozen=True, slots=True)
-class _LookDue:
+class _LookDue(msgspec.Struct, frozen=True):
     due_at: float
 
 

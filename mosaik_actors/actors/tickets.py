@@ -16,8 +16,8 @@ The timer follows the wall clock. When that is set forward, an expiry is noticed
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
+import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
 from ..discovery.messages import CatalogChanged, WatchCatalog
@@ -34,8 +34,7 @@ from ..tickets.messages import (
 from ..tickets.table import JOBS_MAX, LOOK_S, TicketJob, do_timed
 
 
-@dataclass(frozen=True, slots=True)
-class _TicketTimer:
+class _TicketTimer(msgspec.Struct, frozen=True):
     due_at: float
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from thespian.actors import ActorAddress
 
 from ..ids import PeerId
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from ..node import Node
 
 
-@dataclass(frozen=True, slots=True)
-class StartDht:
+class StartDht(msgspec.Struct, frozen=True):
     """Look for peers in the DHT, and let them find this node.
 
     Attributes:
@@ -32,11 +31,9 @@ class StartDht:
     known_peers: Callable[[], Set[PeerId]]
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveDht:
+class LeaveDht(msgspec.Struct, frozen=True):
     """Give the socket back; answered with `DhtLeft`."""
 
 
-@dataclass(frozen=True, slots=True)
-class DhtLeft:
+class DhtLeft(msgspec.Struct, frozen=True):
     """That is done."""

@@ -28,9 +28,9 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from random import Random
 
+import msgspec
 from blake3 import blake3
 
 from ..errors import DecodeError
@@ -51,8 +51,7 @@ _NAME = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})\._mosaik\._udp\.local\.")
 _VALUE_BYTES_MAX = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(msgspec.Struct, frozen=True):
     """What makes the tags of one hour under one key of a network."""
 
     key: bytes

@@ -7,9 +7,9 @@ watch it, advertise through it, and ask it for a sync.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from thespian.actors import ActorAddress
 
 from ..ids import GroupId, PeerId, StreamId, Tag, UniqueId
@@ -33,8 +33,7 @@ Publish = Callable[[CatalogSnapshot, tuple[CatalogEvent, ...]], None]
 # To the catalog actor, from anybody.
 
 
-@dataclass(frozen=True, slots=True)
-class WatchCatalog:
+class WatchCatalog(msgspec.Struct, frozen=True):
     """Send `CatalogChanged` to `watcher` now, and after each change.
 
     A watcher that exits sends `UnwatchCatalog` before.
@@ -43,22 +42,19 @@ class WatchCatalog:
     watcher: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class UnwatchCatalog:
+class UnwatchCatalog(msgspec.Struct, frozen=True):
     """Send nothing more to `watcher`."""
 
     watcher: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogChanged:
+class CatalogChanged(msgspec.Struct, frozen=True):
     """What is known now. Changes that came close together are one message."""
 
     snapshot: CatalogSnapshot
 
 
-@dataclass(frozen=True, slots=True)
-class AdvertiseStream:
+class AdvertiseStream(msgspec.Struct, frozen=True):
     """Say in the own entry that this node produces a stream. May be repeated.
 
     The sender gets `StreamAdvertised` when there is no room for it, and when there is later.
@@ -67,23 +63,20 @@ class AdvertiseStream:
     stream: StreamInfo
 
 
-@dataclass(frozen=True, slots=True)
-class StreamAdvertised:
+class StreamAdvertised(msgspec.Struct, frozen=True):
     """The stream is in the own entry now; or it is not, and `error` says why."""
 
     stream_id: StreamId
     error: EntryTooLarge | None
 
 
-@dataclass(frozen=True, slots=True)
-class WithdrawStream:
+class WithdrawStream(msgspec.Struct, frozen=True):
     """Take a stream out of the own entry. May be repeated."""
 
     stream_id: StreamId
 
 
-@dataclass(frozen=True, slots=True)
-class AdvertiseGroup:
+class AdvertiseGroup(msgspec.Struct, frozen=True):
     """Say in the own entry that this node is a member of a group. May be repeated.
 
     Attributes:
@@ -96,15 +89,13 @@ class AdvertiseGroup:
     outcome: Any
 
 
-@dataclass(frozen=True, slots=True)
-class WithdrawGroup:
+class WithdrawGroup(msgspec.Struct, frozen=True):
     """Take a group out of the own entry. May be repeated."""
 
     group_id: GroupId
 
 
-@dataclass(frozen=True, slots=True)
-class AdvertiseActor:
+class AdvertiseActor(msgspec.Struct, frozen=True):
     """Say in the own entry that an actor can be resolved here. May be repeated.
 
     Attributes:
@@ -117,23 +108,20 @@ class AdvertiseActor:
     outcome: Any
 
 
-@dataclass(frozen=True, slots=True)
-class WithdrawActor:
+class WithdrawActor(msgspec.Struct, frozen=True):
     """Take an actor out of the own entry. May be repeated."""
 
     actor_id: UniqueId
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeTags:
+class ChangeTags(msgspec.Struct, frozen=True):
     """Change the tags in the own entry."""
 
     add: tuple[Tag, ...] = ()
     remove: tuple[Tag, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SyncWith:
+class SyncWith(msgspec.Struct, frozen=True):
     """Exchange catalogs with a peer; the sender gets `SyncFinished` or `SyncFailed`.
 
     When it is finished, both sides' catalogs have what the other had, and both
@@ -149,16 +137,14 @@ class SyncWith:
     token: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class DialPeer:
+class DialPeer(msgspec.Struct, frozen=True):
     """As `SyncWith`, and keep the address: try it again whenever the peer is not known."""
 
     addr: PeerAddr
     token: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class SyncFinished:
+class SyncFinished(msgspec.Struct, frozen=True):
     """A sync is through.
 
     Attributes:
@@ -174,36 +160,31 @@ class SyncFinished:
     token: Any
 
 
-@dataclass(frozen=True, slots=True)
-class SyncFailed:
+class SyncFailed(msgspec.Struct, frozen=True):
     """A sync did not happen, or was broken off. `token` is the request's."""
 
     error: SyncError
     token: Any
 
 
-@dataclass(frozen=True, slots=True)
-class AnnounceDeparture:
+class AnnounceDeparture(msgspec.Struct, frozen=True):
     """Notify everybody that this node leaves; the sender gets `OverlayLeft`."""
 
 
-@dataclass(frozen=True, slots=True)
-class OverlayLeft:
+class OverlayLeft(msgspec.Struct, frozen=True):
     """The departure is out as far as it will get, and all discovery links are closed."""
 
 
 # Between the actors of discovery.
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveOverlay:
+class LeaveOverlay(msgspec.Struct, frozen=True):
     """Close all discovery links once what was written is out; answer `asker`."""
 
     asker: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class StartCatalog:
+class StartCatalog(msgspec.Struct, frozen=True):
     """The first message of the catalog actor.
 
     Attributes:
@@ -223,8 +204,7 @@ class StartCatalog:
     gossip: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeSuspects:
+class ProbeSuspects(msgspec.Struct, frozen=True):
     """Try to reach peers that are said not to answer.
 
     Attributes:
@@ -236,8 +216,7 @@ class ProbeSuspects:
     unreachable: tuple[PeerId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StartGossip:
+class StartGossip(msgspec.Struct, frozen=True):
     """The first message of the gossip actor.
 
     Attributes:
@@ -259,62 +238,52 @@ class StartGossip:
     network_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class StartRendezvous:
+class StartRendezvous(msgspec.Struct, frozen=True):
     """The first message of the rendezvous actor."""
 
     node: Node
     gossip: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveRendezvous:
+class LeaveRendezvous(msgspec.Struct, frozen=True):
     """Take the notice away; the sender gets `RendezvousLeft`."""
 
 
-@dataclass(frozen=True, slots=True)
-class RendezvousLeft:
+class RendezvousLeft(msgspec.Struct, frozen=True):
     """The notice is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartMdns:
+class StartMdns(msgspec.Struct, frozen=True):
     """The first message of the mDNS actor."""
 
     node: Node
     gossip: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class LeaveMdns:
+class LeaveMdns(msgspec.Struct, frozen=True):
     """Say goodbye to the local network; the sender gets `MdnsLeft`."""
 
 
-@dataclass(frozen=True, slots=True)
-class MdnsLeft:
+class MdnsLeft(msgspec.Struct, frozen=True):
     """The service is withdrawn, and the sockets are closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogTouched:
+class CatalogTouched(msgspec.Struct, frozen=True):
     """The core was changed by somebody else: look what came of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlushCatalog:
+class FlushCatalog(msgspec.Struct, frozen=True):
     """To oneself: notify the watchers, after what is in the mailbox already."""
 
 
-@dataclass(frozen=True, slots=True)
-class EntriesReceived:
+class EntriesReceived(msgspec.Struct, frozen=True):
     """A sync brought these encoded entries; the sender gets `EntriesJudged`."""
 
     entries: tuple[bytes, ...]
     source: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class FramesHeard:
+class FramesHeard(msgspec.Struct, frozen=True):
     """From a peer actor: frames of the overlay and the broadcast.
 
     Attributes:
@@ -328,15 +297,13 @@ class FramesHeard:
     receipt_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EntriesJudged:
+class EntriesJudged(msgspec.Struct, frozen=True):
     """So many bytes of entries have been dealt with."""
 
     byte_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class EntriesMerged:
+class EntriesMerged(msgspec.Struct, frozen=True):
     """The catalog accepted these; they are new to it.
 
     Attributes:
@@ -348,51 +315,43 @@ class EntriesMerged:
     source: PeerId | None
 
 
-@dataclass(frozen=True, slots=True)
-class PeersKnown:
+class PeersKnown(msgspec.Struct, frozen=True):
     """The catalog, and what hidden peers said last."""
 
     snapshot: CatalogSnapshot
     past: tuple[SignedPeerEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PeersSighted:
+class PeersSighted(msgspec.Struct, frozen=True):
     """Somebody named `source` saw these peers, in place of those it saw before."""
 
     source: str
     addrs: tuple[PeerAddr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshEntry:
+class RefreshEntry(msgspec.Struct, frozen=True):
     """Give the own entry a new version."""
 
 
-@dataclass(frozen=True, slots=True)
-class TakeToldEntries:
+class TakeToldEntries(msgspec.Struct, frozen=True):
     """Send back what others are sent, as `ToldEntries`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToldEntries:
+class ToldEntries(msgspec.Struct, frozen=True):
     """What others are sent; does not change."""
 
     entries: Mapping[PeerId, SignedPeerEntry]
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitMerge:
+class AwaitMerge(msgspec.Struct, frozen=True):
     """Answer with `MergeDone` once all earlier messages are dealt with and flushed."""
 
 
-@dataclass(frozen=True, slots=True)
-class MergeDone:
+class MergeDone(msgspec.Struct, frozen=True):
     """All that was sent before `AwaitMerge` is in the catalog, and its watchers know."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartSync:
+class StartSync(msgspec.Struct, frozen=True):
     """Sync once for `asker`; keep the address when it `is_lasting`."""
 
     request: SyncWith
@@ -400,16 +359,14 @@ class StartSync:
     is_lasting: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SyncEnded:
+class SyncEnded(msgspec.Struct, frozen=True):
     """Pass the outcome on to `asker`, after all entries that came with it."""
 
     asker: ActorAddress
     outcome: SyncFinished | SyncFailed
 
 
-@dataclass(frozen=True, slots=True)
-class DialLink:
+class DialLink(msgspec.Struct, frozen=True):
     """The first message of a peer actor for a link it opens itself."""
 
     node: Node
@@ -420,8 +377,7 @@ class DialLink:
     requests: tuple[StartSync, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AdoptLink:
+class AdoptLink(msgspec.Struct, frozen=True):
     """The first message of a peer actor for a link that the peer opened."""
 
     node: Node
@@ -431,16 +387,14 @@ class AdoptLink:
     purpose: LinkPurpose
 
 
-@dataclass(frozen=True, slots=True)
-class LinkUp:
+class LinkUp(msgspec.Struct, frozen=True):
     """From a peer actor: the neighbour link it dialled is open."""
 
     peer_id: PeerId
     link: Link
 
 
-@dataclass(frozen=True, slots=True)
-class LinkDown:
+class LinkDown(msgspec.Struct, frozen=True):
     """From a peer actor, its last word: its link ended, or could not be opened."""
 
     peer_id: PeerId
@@ -448,21 +402,18 @@ class LinkDown:
     was_open: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeAnswered:
+class ProbeAnswered(msgspec.Struct, frozen=True):
     """From a peer actor with a link for a probe: the answer took so many seconds."""
 
     peer_id: PeerId
     rtt_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class BeginSync:
+class BeginSync(msgspec.Struct, frozen=True):
     """To a peer actor: the link is known to the broadcast, begin the catalog sync."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndLink:
+class EndLink(msgspec.Struct, frozen=True):
     """To a peer actor: close the link and exit.
 
     Attributes:

@@ -24,9 +24,10 @@ are the business of `mosaik_actors.actors.rendezvous`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
+
+import msgspec
 
 from ..errors import DecodeError
 from ..ids import PeerId
@@ -44,8 +45,7 @@ _FIRST_LINE = "mosaik rendezvous 1"
 _NAME = re.compile(r"([0-9a-f]{64})-[0-9a-f]{16}\.peer")
 
 
-@dataclass(frozen=True, slots=True)
-class RendezvousNotice:
+class RendezvousNotice(msgspec.Struct, frozen=True):
     """What a node leaves for others on the same machine.
 
     Attributes:

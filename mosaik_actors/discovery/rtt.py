@@ -22,8 +22,9 @@ Invariants of `RttProber`, whose ``now`` is monotonic:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from random import Random
+
+import msgspec
 
 from ..ids import PeerId
 from .config import DiscoveryConfig
@@ -34,16 +35,14 @@ _BACKOFF_ROUNDS_MAX = 32
 _RTT_CHANGE_SHOWN = 0.1  # a smoothed measurement that moves less is noise to a reader
 
 
-@dataclass(frozen=True, slots=True)
-class RttSampled:
+class RttSampled(msgspec.Struct, frozen=True):
     """A neighbour answered a ping after so many seconds."""
 
     peer_id: PeerId
     rtt_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ProbesDue:
+class ProbesDue(msgspec.Struct, frozen=True):
     """Choose peers without a connection with `RttProber.choose_probes`, and probe them."""
 
 
@@ -118,8 +117,7 @@ class RttTable:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(msgspec.Struct, frozen=True):
     count: int
     wait_until: float
 

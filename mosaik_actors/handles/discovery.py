@@ -15,17 +15,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from thespian.actors import ActorAddress
 
 from ..actors.catalog import CatalogActor
 from ..actors.gossip import GossipActor
-from ..actors.mdns import MdnsActor, require_zeroconf
 from ..actors.rendezvous import RendezvousActor
 from ..config import require_above, seconds
 from ..dht.config import DhtConfig, require_dnspython
-from ..dht.messages import LeaveDht, StartDht
 from ..discovery.catalog.catalog import Catalog
 from ..discovery.catalog.verdict import EntryVerdict
 from ..discovery.config import DiscoveryConfig
@@ -59,11 +57,14 @@ from ..when import Wait
 from .catalog_state import CatalogState
 from .kept_ticket import KeptTicket, TicketBuilder
 
+if TYPE_CHECKING:
+    from ..dht.messages import LeaveDht
+
+    LeaveFinder = LeaveRendezvous | LeaveMdns | LeaveDht
+
 logger = logging.getLogger(__name__)
 
 _CLOSE_SLACK_S = 2.0
-
-LeaveFinder = LeaveRendezvous | LeaveMdns | LeaveDht
 
 
 class Discovery:
@@ -125,6 +126,8 @@ class Discovery:
             EntryTooLarge: There are too many tags.
         """
         if mdns:
+            from ..actors.mdns import MdnsActor, require_zeroconf
+
             require_zeroconf()
         if dht is not None:
             require_dnspython()
@@ -167,6 +170,7 @@ class Discovery:
             system.tell(finder, StartMdns(node, gossip_actor))
         if dht is not None:
             from ..actors.dht import DhtActor  # with the package for records
+            from ..dht.messages import LeaveDht, StartDht
 
             finder = system.createActor(DhtActor)
             finders[finder] = LeaveDht()

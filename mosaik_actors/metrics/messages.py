@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from ..node import Node
 from .records import NodeStatus
 
 
-@dataclass(frozen=True, slots=True)
-class StartStatus:
+class StartStatus(msgspec.Struct, frozen=True):
     """Answer peers that ask for this node's status.
 
     Attributes:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from thespian.actors import ActorAddress
 
 from ..node import Node
 from .node import RemoteNode
 
 
-@dataclass(frozen=True, slots=True)
-class StartRemote:
+class StartRemote(msgspec.Struct, frozen=True):
     """Serve other nodes from now on; the sender gets `ProtocolServed`. The first message."""
 
     node: Node

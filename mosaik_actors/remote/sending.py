@@ -8,10 +8,10 @@ frame too large is divided.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
 
+import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest, ActorSystemMessage
 
 from ..codec import EncodeError
@@ -22,8 +22,7 @@ from .reference import RemoteQuestion, RemoteRef
 from .registry import PLAIN, Codecs
 
 
-@dataclass(frozen=True, slots=True)
-class SectionToSend:
+class SectionToSend(msgspec.Struct, frozen=True):
     """A section that is no message of an actor's."""
 
     section: wire.Section

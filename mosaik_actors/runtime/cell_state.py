@@ -4,7 +4,8 @@
 (cell_face.py) adds what the actor itself may ask for, `ActorCell` (cell.py) how messages are
 taken in and handled, and how the actor ends.
 
-`CellHost` is what a cell needs of its actor system.
+`CellHost` is what a cell needs of its actor system, `IsolatingHost` what those of actors in other
+processes need of it besides.
 """
 
 from __future__ import annotations
@@ -121,6 +122,28 @@ class CellHost(Protocol):
 
     def begin_shutdown(self) -> None:
         """Begin to stop all actors."""
+
+
+class IsolatingHost(CellHost, Protocol):
+    """The actor system, as far as its isolated actors know it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where it runs."""
+
+    @property
+    def capabilities(self) -> dict[str, Any]:
+        """The system's capabilities."""
+
+    @property
+    def stopping(self) -> bool:
+        """True from the begin of a shutdown."""
+
+    def check_own(self, target: ActorAddress) -> None:
+        """Refuse an address of another actor system."""
+
+    def dead_letter_to_nobody(self, message: Any, sender: ActorAddress) -> None:
+        """Report a message to an address that is forgotten altogether."""
 
 
 class CellState:

@@ -10,7 +10,7 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from thespian.actors import (
@@ -22,13 +22,15 @@ from thespian.actors import (
 from thespian.system.utilis import actualActorClass, checkActorCapabilities
 
 from .cell import ActorCell
-from .cell_state import CellState
-from .isolated import IsolatedCell, IsolatingHost, Isolation
+from .cell_state import CellState, IsolatingHost
 from .messaging.address import LocalAddress
 from .messaging.errors import ActorSystemClosed
 from .messaging.hooks import Hooks
 from .messaging.reference import ActorRef
 from .supervised import Spawning, SupervisedCell
+
+if TYPE_CHECKING:
+    from .isolated import IsolatedCell, Isolation
 
 logger = logging.getLogger(__name__)
 
@@ -214,6 +216,8 @@ class Creation:
         if not self.has_capabilities(actor_class, requirements):
             raise NoCompatibleSystemForActor(actor_class, _NO_COMPATIBLE_SYSTEM)
         if self.isolation is None:
+            from .isolated import Isolation  # with what starts and talks to processes
+
             self.isolation = Isolation(self._host)
         return self.isolation.create(actor_class, parent, requirements, global_name, args, kwargs)
 

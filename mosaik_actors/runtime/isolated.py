@@ -28,7 +28,7 @@ import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakValueDictionary
 
 from thespian.actors import (
@@ -42,7 +42,7 @@ from thespian.actors import (
 
 from ..forking import keep_from_children
 from .cell import ActorCell
-from .cell_state import CellHost
+from .cell_state import IsolatingHost
 from .isolated_process import CALLS, ProcessLaunch
 from .keeper import Keeper
 from .log_records import handle_record, levels
@@ -50,28 +50,6 @@ from .messaging.address import LocalAddress
 from .portable import FrameReader, dumps, error_parts, frame, importable, loads
 
 logger = logging.getLogger(__name__)
-
-
-class IsolatingHost(CellHost, Protocol):
-    """The actor system, as far as its isolated actors know it."""
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """Where it runs."""
-
-    @property
-    def capabilities(self) -> dict[str, Any]:
-        """The system's capabilities."""
-
-    @property
-    def stopping(self) -> bool:
-        """True from the begin of a shutdown."""
-
-    def check_own(self, target: ActorAddress) -> None:
-        """Refuse an address of another actor system."""
-
-    def dead_letter_to_nobody(self, message: Any, sender: ActorAddress) -> None:
-        """Report a message to an address that is forgotten altogether."""
 
 
 class IsolatedCell(ActorCell):

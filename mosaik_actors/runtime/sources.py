@@ -31,7 +31,6 @@ from thespian.actors import (
     ValidatedSource,
     ValidateSource,
 )
-from thespian.system.sourceLoader import SourceHashFinder, loadModuleFromHashSource
 
 from .config import RuntimeConfig
 from .messaging.address import LocalAddress
@@ -119,6 +118,8 @@ class Sources:
         if not message.sourceZip:
             self._reject(message.sourceHash, "rejected by the source authority")
             return
+        from thespian.system.sourceLoader import SourceHashFinder  # with what reads zip files
+
         try:
             finder = SourceHashFinder(message.sourceHash, lambda data: data, message.sourceZip)
             finder.getZipNames()
@@ -197,6 +198,8 @@ class Sources:
 def _load_class(
     source_hash: str, sources: dict[str, Source], module_name: str, class_name: str
 ) -> Any:
+    from thespian.system.sourceLoader import loadModuleFromHashSource
+
     with warnings.catch_warnings():
         # Thespian's loader for the root of a source has the older interface only.
         warnings.filterwarnings("ignore", "HashRootLoader", ImportWarning)
@@ -204,6 +207,8 @@ def _load_class(
 
 
 def _forget_modules(source_hash: str) -> None:
+    from thespian.system.sourceLoader import SourceHashFinder
+
     for finder in list(sys.meta_path):
         if getattr(finder, "srcHash", None) == source_hash and isinstance(finder, SourceHashFinder):
             root = finder.hashRoot()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from thespian.actors import ActorAddress
 
 from ..ids import StreamId
@@ -33,31 +34,27 @@ from .shared import StreamState
 from .wire import Subscribe, Window, encode
 
 
-@dataclass(frozen=True, slots=True)
-class StartStreams:
+class StartStreams(msgspec.Struct, frozen=True):
     """Serve the subscriptions of this node. The first message of the streams actor."""
 
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterProducer:
+class RegisterProducer(msgspec.Struct, frozen=True):
     """Pass the subscriptions of a stream to `producer` from now on."""
 
     stream_id: StreamId
     producer: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class UnregisterProducer:
+class UnregisterProducer(msgspec.Struct, frozen=True):
     """Refuse the subscriptions of a stream, if `producer` is still the one who gets them."""
 
     stream_id: StreamId
     producer: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriberOffered:
+class SubscriberOffered(msgspec.Struct, frozen=True):
     """A peer asks for the stream. The link's events come to the receiver of this message."""
 
     link: Link
@@ -101,8 +98,7 @@ class ProducerSpec:
     config: StreamsConfig
 
 
-@dataclass(frozen=True, slots=True)
-class StartProducer:
+class StartProducer(msgspec.Struct, frozen=True):
     """Advertise and serve a stream. The first message of a producer actor."""
 
     node: Node
@@ -114,18 +110,15 @@ class StartProducer:
     criteria_budget: CriteriaBudget
 
 
-@dataclass(frozen=True, slots=True)
-class SettleCriteria:
+class SettleCriteria(msgspec.Struct, frozen=True):
     """Charge the subscribers for what their criteria took. From the filter, once until done."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlushOutbox:
+class FlushOutbox(msgspec.Struct, frozen=True):
     """There are items in the outbox; one message per burst."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloseProducer:
+class CloseProducer(msgspec.Struct, frozen=True):
     """Send what was accepted, for `drain_timeout_s` at most, then stop.
 
     Answered with `ProducerClosed`.
@@ -134,8 +127,7 @@ class CloseProducer:
     drain_timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ProducerClosed:
+class ProducerClosed(msgspec.Struct, frozen=True):
     """The producer stopped; `unsent_items` accepted items had no time to leave."""
 
     unsent_items: int
@@ -185,8 +177,7 @@ class ConsumerSpec:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class StartConsumer:
+class StartConsumer(msgspec.Struct, frozen=True):
     """Find producers of a stream and subscribe. The first message of a consumer actor."""
 
     node: Node
@@ -196,23 +187,19 @@ class StartConsumer:
     state: StreamState
 
 
-@dataclass(frozen=True, slots=True)
-class AckDue:
+class AckDue(msgspec.Struct, frozen=True):
     """The application took enough of a session's window to acknowledge it."""
 
     session: ReceiverSession
 
 
-@dataclass(frozen=True, slots=True)
-class CloseConsumer:
+class CloseConsumer(msgspec.Struct, frozen=True):
     """Unsubscribe and stop. Answered with `ConsumerClosed`."""
 
 
-@dataclass(frozen=True, slots=True)
-class DropConsumer:
+class DropConsumer(msgspec.Struct, frozen=True):
     """Unsubscribe and stop: nobody has the handle any more, and nobody waits for an answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerClosed:
+class ConsumerClosed(msgspec.Struct, frozen=True):
     """The consumer stopped."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from thespian.actors import ActorAddress
 
 from ..ids import PeerId
@@ -12,43 +11,37 @@ from .requirement import TicketRequirement
 from .table import Answer, TicketJob, TicketTable
 
 
-@dataclass(frozen=True, slots=True)
-class StartTickets:
+class StartTickets(msgspec.Struct, frozen=True):
     """Keep `table` up to date. The first message of the tickets actor."""
 
     node: Node
     table: TicketTable
 
 
-@dataclass(frozen=True, slots=True)
-class FollowCatalog:
+class FollowCatalog(msgspec.Struct, frozen=True):
     """Take from this catalog actor what peers show. Sent once."""
 
     catalog: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class WatchTickets:
+class WatchTickets(msgspec.Struct, frozen=True):
     """Send `watcher` a `TicketsJudged` whenever something is different."""
 
     watcher: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class UnwatchTickets:
+class UnwatchTickets(msgspec.Struct, frozen=True):
     """Send `watcher` nothing any more, and release what it required."""
 
     watcher: ActorAddress
     requirement: TicketRequirement
 
 
-@dataclass(frozen=True, slots=True)
-class TicketsTouched:
+class TicketsTouched(msgspec.Struct, frozen=True):
     """Somebody else than the tickets actor has changed the table."""
 
 
-@dataclass(frozen=True, slots=True)
-class TicketsValidated:
+class TicketsValidated(msgspec.Struct, frozen=True):
     """The validators have answered, after so many seconds. From the thread that asked them."""
 
     jobs: list[TicketJob]
@@ -56,15 +49,13 @@ class TicketsValidated:
     took_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class TicketsJudged:
+class TicketsJudged(msgspec.Struct, frozen=True):
     """The verdicts on `peers` are different: one expired, was renewed, or is known now."""
 
     peers: tuple[PeerId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RequiredTickets:
+class RequiredTickets(msgspec.Struct, frozen=True):
     """A requirement, and who says when its verdicts change."""
 
     requirement: TicketRequirement

@@ -30,9 +30,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from ..clock import validating_at
 from ..ids import NetworkId, PeerId, UniqueId
@@ -73,8 +74,7 @@ _UNKNOWN = TicketVerdict(-inf, AWAITED, is_awaited=True)
 ALLOWED: Final = TicketVerdict(inf)
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """What a peer shows; a `TicketHolder`."""
 
     peer_id: PeerId
@@ -83,8 +83,7 @@ class Shown:
     tickets: tuple[Ticket, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TicketJob:
+class TicketJob(msgspec.Struct, frozen=True):
     """Ask `validator` about a ticket."""
 
     validator: TicketValidator

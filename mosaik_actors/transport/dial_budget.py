@@ -27,8 +27,9 @@ bounded, and what was not used for the longest time goes first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from ..ids import PeerId
 from .address import SocketAddr
@@ -43,8 +44,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@dataclass(slots=True)
-class LeakyBucket:
+class LeakyBucket(msgspec.Struct):
     """How many of something there were lately.
 
     Attributes:
@@ -72,15 +72,13 @@ class LeakyBucket:
         self.level = max(0.0, self.level + change)
 
 
-@dataclass(slots=True)
 class _Host(LeakyBucket):
     """A host at which no port has answered, and how many dials there came to nothing."""
 
     failure_count: int = 0
 
 
-@dataclass(slots=True)
-class _Stranger:
+class _Stranger(msgspec.Struct):
     """An address that is dialled, or was in vain."""
 
     failure_count: int = 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from .close import CloseCode, CloseReason
@@ -13,8 +11,7 @@ from .proven_peer import ProvenPeer
 _IDLE_TEXT = "Idle timeout"  # the reason that aioquic and the core of qh3 give
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakeDone:
+class HandshakeDone(msgspec.Struct, frozen=True):
     """Both sides have proven who they are.
 
     Attributes:
@@ -34,8 +31,7 @@ class StreamData(msgspec.Struct, frozen=True):
     is_end: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StreamAborted:
+class StreamAborted(msgspec.Struct, frozen=True):
     """The peer gave up a stream with a code: it sends no more (`is_reset`), or hears no more."""
 
     stream_id: int
@@ -43,22 +39,19 @@ class StreamAborted:
     is_reset: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CidIssued:
+class CidIssued(msgspec.Struct, frozen=True):
     """Datagrams to this connection id belong to this connection from now on."""
 
     cid: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CidRetired:
+class CidRetired(msgspec.Struct, frozen=True):
     """Datagrams to this connection id belong to nobody any more."""
 
     cid: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionEnded:
+class ConnectionEnded(msgspec.Struct, frozen=True):
     """The connection is over."""
 
     reason: CloseReason

@@ -21,7 +21,6 @@ Invariants:
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
 import msgspec
@@ -64,23 +63,20 @@ _decoder: BoundedDecoder[_Open | _Accept | _Close] = BoundedDecoder(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OpenFrame:
+class OpenFrame(msgspec.Struct, frozen=True):
     """The opener's first frame."""
 
     protocol: str
     header: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptFrame:
+class AcceptFrame(msgspec.Struct, frozen=True):
     """The acceptor's first frame."""
 
     reply: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CloseFrame:
+class CloseFrame(msgspec.Struct, frozen=True):
     """The last frame of the side that closes."""
 
     reason: CloseReason

@@ -15,15 +15,15 @@ A pure core; ``now`` is monotonic time in seconds.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from ..ids import PeerId
 from .close import CloseCode, CloseReason, gate_of
 from .scores import FaultLimits, Scores
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """What this node has against a peer.
 
     Attributes:
@@ -43,8 +43,7 @@ class Standing:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Ban:
+class _Ban(msgspec.Struct, frozen=True):
     until: float | None
     why: str
 

@@ -202,16 +202,14 @@ class Link(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
+class PeerConnected(msgspec.Struct, frozen=True):
     """The first usable connection to a peer stands."""
 
     peer_id: PeerId
     remote: PeerAddr
 
 
-@dataclass(frozen=True, slots=True)
-class PeerDisconnected:
+class PeerDisconnected(msgspec.Struct, frozen=True):
     """The last connection to a peer ended."""
 
     peer_id: PeerId

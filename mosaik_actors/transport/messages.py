@@ -6,9 +6,9 @@ actor that owns it; they are defined beside the link, in `interface`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from thespian.actors import ActorAddress
 
 from ..ids import PeerId
@@ -17,15 +17,13 @@ from .close import CloseReason
 from .interface import Endpoint, Link, LinkRefused
 
 
-@dataclass(frozen=True, slots=True)
-class StartTransport:
+class StartTransport(msgspec.Struct, frozen=True):
     """Bridge this endpoint. The first message of a transport actor."""
 
     endpoint: Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class ServeProtocol:
+class ServeProtocol(msgspec.Struct, frozen=True):
     """Send every incoming link of `protocol` to `owner`, as `LinkOffered`.
 
     Attributes:
@@ -41,15 +39,13 @@ class ServeProtocol:
     is_essential: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ProtocolServed:
+class ProtocolServed(msgspec.Struct, frozen=True):
     """From now on no link of `protocol` is refused for want of an owner."""
 
     protocol: str
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLink:
+class OpenLink(msgspec.Struct, frozen=True):
     """Open a link for the sender, who gets `LinkOpened` or `LinkFailed` with the same token.
 
     Attributes:
@@ -69,16 +65,14 @@ class OpenLink:
     is_essential: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LinkOpened:
+class LinkOpened(msgspec.Struct, frozen=True):
     """The link that was asked for is open, and its events come to the asker."""
 
     link: Link
     token: Any
 
 
-@dataclass(frozen=True, slots=True)
-class LinkFailed:
+class LinkFailed(msgspec.Struct, frozen=True):
     """The link that was asked for could not be opened."""
 
     error: LinkRefused
@@ -86,8 +80,7 @@ class LinkFailed:
     token: Any
 
 
-@dataclass(frozen=True, slots=True)
-class LinkOffered:
+class LinkOffered(msgspec.Struct, frozen=True):
     """A peer opened a link to us. Its events come to the receiver of this message.
 
     Answer with `link.accept(reply)` or `link.close(reason)`.
@@ -96,15 +89,13 @@ class LinkOffered:
     link: Link
 
 
-@dataclass(frozen=True, slots=True)
-class WatchConnections:
+class WatchConnections(msgspec.Struct, frozen=True):
     """Send `PeerConnected` and `PeerDisconnected` to `watcher` from now on."""
 
     watcher: ActorAddress
 
 
-@dataclass(frozen=True, slots=True)
-class DisconnectPeer:
+class DisconnectPeer(msgspec.Struct, frozen=True):
     """End all connections to a peer."""
 
     peer_id: PeerId

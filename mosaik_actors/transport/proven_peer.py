@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..ids import PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class ProvenPeer:
+class ProvenPeer(msgspec.Struct, frozen=True):
     """Who is at the other end of a connection.
 
     Attributes:

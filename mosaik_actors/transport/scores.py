@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from ..ids import PeerId
 
@@ -45,8 +46,7 @@ class FaultLimits(Protocol):
         """The longest refusal in seconds."""
 
 
-@dataclass(slots=True)
-class _Record:
+class _Record(msgspec.Struct):
     count: int = 0  # since it is known
     score: float = 0.0
     scored_at: float = 0.0

@@ -8,6 +8,7 @@ line: what it saw.
     load    append numbered entries, as fast as they are acknowledged
     stop    stop that
     dump    say all entries, by a strong query
+    ways    say what carries the connection to each peer
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ async def dump(group: Group) -> None:
     say(entries=[[entry.source, entry.number] for entry in answer.result])
 
 
-async def obey(group: Group, source: str) -> None:
+async def obey(group: Group, source: str, net: Network) -> None:
     """Do what the input says until it ends."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
@@ -128,13 +129,15 @@ async def obey(group: Group, source: str) -> None:
             say(stopped=True)
         elif order == "dump":
             await dump(group)
+        elif order == "ways":
+            endpoint = net.node.endpoint
+            say(ways={str(peer): endpoint.carrier(peer) for peer in endpoint.connected_peers()})
 
 
 async def main(seed: str, path: str) -> None:
     storage = InMemory() if path == "memory" else SqliteLog(path)
-    # Without Unix sockets, as between machines, where the test says so.
-    is_quic_only = "GROUPS_WORKER_QUIC" in os.environ
-    transport = TransportConfig(carriers=("quic",) if is_quic_only else "auto")
+    carriers = os.environ.get("GROUPS_WORKER_CARRIERS")  # where the test says so
+    transport = TransportConfig(carriers=tuple(carriers.split(",")) if carriers else "auto")
     key = SecretKey.from_seed(seed)
     async with Network(NETWORK, secret_key=key, transport=transport) as net:
         group = net.groups.join(KEY, Entries(), storage=storage, name="entries")
@@ -142,7 +145,7 @@ async def main(seed: str, path: str) -> None:
         say(peer=str(net.peer_id))
         await group.when().online()
         say(online=True)
-        await obey(group, seed)
+        await obey(group, seed, net)
     await telling
 
 

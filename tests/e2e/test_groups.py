@@ -124,15 +124,15 @@ class Workers:
     """Starts members, and sees to it that none outlives the test.
 
     Attributes:
-        quic_only: The names of those that use no Unix sockets.
+        carriers: What may carry the connections of some, by name, such as ``tcp,quic``.
     """
 
     def __init__(self, stack: AsyncExitStack) -> None:
-        self.quic_only = ""
+        self.carriers: dict[str, str] = {}
         self._stack = stack
 
     async def start(self, name: str, log: Path | None = None) -> Worker:
-        quic = {"GROUPS_WORKER_QUIC": "1"} if name in self.quic_only else {}
+        carriers = self.carriers.get(name, "")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -142,7 +142,7 @@ class Workers:
             stdin=PIPE,
             stdout=PIPE,
             limit=16 * 1024 * 1024,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"} | quic,
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "GROUPS_WORKER_CARRIERS": carriers},
         )
         worker = Worker(name, process)
         self._stack.push_async_callback(worker.abandon)
@@ -187,12 +187,28 @@ def leader_of(members: list[Worker]) -> Worker:
     return found
 
 
-@pytest.mark.parametrize("quic_only", ["", "b", "abc"])
-async def test_a_killed_leader_loses_nothing_that_was_acknowledged(quic_only: str) -> None:
-    """Over Unix sockets, over QUIC, and over both."""
+@pytest.mark.parametrize(
+    ("carriers", "ways"),
+    [
+        pytest.param({}, {"unix"}, id="unix"),
+        pytest.param(dict.fromkeys("abc", "quic"), {"quic"}, id="quic"),
+        pytest.param(
+            {"a": "unix,tcp", "b": "unix,quic", "c": "tcp,quic"},
+            {"unix", "tcp", "quic"},
+            id="another for each pair",
+        ),
+    ],
+)
+async def test_a_killed_leader_loses_nothing_that_was_acknowledged(
+    carriers: dict[str, str], ways: set[str]
+) -> None:
     async with workers() as run:
-        run.quic_only = quic_only
+        run.carriers = carriers
         members = await run.start_group("abc")
+        for member in members:
+            member.order("ways")
+            await member.until(lambda one: len(one.latest("ways") or ()) == 2)
+        assert {way for member in members for way in member.latest("ways").values()} == ways
         for member in members:
             member.order("load")
         for member in members:

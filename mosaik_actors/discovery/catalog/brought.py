@@ -15,16 +15,16 @@ drawn but all looked at.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ...ids import PeerId
 
 _DRAWN: Final = 32
 
 
-@dataclass(slots=True)
-class _Standing:
+class _Standing(msgspec.Struct):
     """Where a peer stands: its place in the list, its size, and when it was heard."""
 
     place: int

@@ -6,31 +6,29 @@ A part of `broadcast`, which says when.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from ...ids import PeerId
 from ..entry import SignedPeerEntry
 from ..wire import MESSAGE_COUNT_MAX, Announce, IHave, encode_frame, pack_entries
 
 
-@dataclass(frozen=True, slots=True)
-class SendFrames:
+class SendFrames(msgspec.Struct, frozen=True):
     """Write these frames to the links of these neighbours."""
 
     peers: tuple[PeerId, ...]
     frames: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshOwnEntry:
+class RefreshOwnEntry(msgspec.Struct, frozen=True):
     """Give the own entry a new version, and bring it back with `receive_own`."""
 
 
 BroadcastEvent = SendFrames | RefreshOwnEntry
 
 
-@dataclass(slots=True)
-class ToSpread:
+class ToSpread(msgspec.Struct):
     """An entry on its way out.
 
     Attributes:
@@ -48,8 +46,7 @@ class ToSpread:
     pushed: tuple[PeerId, ...] = ()
 
 
-@dataclass(slots=True)
-class Missing:
+class Missing(msgspec.Struct):
     """An entry that neighbours have and this node does not.
 
     Attributes:

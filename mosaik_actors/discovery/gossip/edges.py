@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
+
+import msgspec
 
 from ...ids import PeerId
 from ...transport.address import PeerAddr
@@ -13,8 +14,7 @@ from ..wire import MembershipFrame
 Purpose = Literal["join", "neighbour"]
 
 
-@dataclass(frozen=True, slots=True)
-class DialNeighbour:
+class DialNeighbour(msgspec.Struct, frozen=True):
     """Open a neighbour link; report `receive_link_up` or `receive_dial_failed`.
 
     When the peer answers that this node is its guest, sync over the link and
@@ -26,15 +26,13 @@ class DialNeighbour:
     urgent: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DropNeighbour:
+class DropNeighbour(msgspec.Struct, frozen=True):
     """Close the link to a neighbour. It is no neighbour any more."""
 
     peer_id: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class SendFrame:
+class SendFrame(msgspec.Struct, frozen=True):
     """Write a frame to the link of a neighbour."""
 
     peer_id: PeerId

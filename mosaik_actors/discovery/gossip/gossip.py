@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
+
+import msgspec
 
 from ...ids import PeerId
 from ...transport.address import PeerAddr, without_loopback
@@ -51,13 +52,11 @@ _SILENT_S = 5.0
 _VERIFIED_S = 1.0  # a silent neighbour is looked at again after this
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtLinks:
+class LookAtLinks(msgspec.Struct, frozen=True):
     """See when each neighbour was heard last, and report it with `Gossip.receive_heard`."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyNeighbours:
+class VerifyNeighbours(msgspec.Struct, frozen=True):
     """Try to reach these neighbours, and close the links of those that do not answer soon.
 
     Report those with `Gossip.receive_link_down`, as any other link that broke.

@@ -68,9 +68,9 @@ async def start_relay(
     return server
 
 
-def relay_secrets(config: RelayConfig | None) -> tuple[bytes, ...]:
+def relay_secrets(config: RelayConfig) -> tuple[bytes, ...]:
     """Return what a node's relays want to know. Raises `ConfigError`."""
-    if config is None or config.secret is None:
+    if config.secret is None:
         return ()
     try:
         return load_secrets(config.secret, {})

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+import msgspec
 from thespian.actors import ActorAddress, PoisonMessage
 
 from ...config import require_between
@@ -28,15 +28,13 @@ R = TypeVar("R")
 WINDOW_MAX = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class StreamItems:
+class StreamItems(msgspec.Struct, frozen=True):
     """Some more answers of a stream."""
 
     items: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEnded:
+class StreamEnded(msgspec.Struct, frozen=True):
     """No more answers come: the generator has ended."""
 
 

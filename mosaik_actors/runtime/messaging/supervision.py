@@ -14,20 +14,19 @@ It needs no jitter, since actors that fail together share a process, not a serve
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from datetime import timedelta
+
+import msgspec
 
 from ...config import require_above, seconds
 from ...errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(msgspec.Struct, frozen=True):
     """Go on with the next message and the same state; Thespian's own way, and the default."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """End the actor, with the error as reason.
 
     Attributes:
@@ -37,13 +36,11 @@ class Stop:
     all_for_one: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Escalate:
+class Escalate(msgspec.Struct, frozen=True):
     """End the actor, and let its parent have failed. An actor without one just ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(msgspec.Struct, frozen=True):
     """Make the actor anew, under the same address and with what waits in its mailbox.
 
     Attributes:
@@ -77,8 +74,7 @@ class Restart:
 Policy = Resume | Restart | Stop | Escalate
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisionDecision:
+class SupervisionDecision(msgspec.Struct, frozen=True):
     """What comes of one failure.
 
     Attributes:

@@ -9,7 +9,8 @@ which is a turn of the loop less in every round trip.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from ...transport.interface import FramesReceived, LinkEvent
 
@@ -51,8 +52,7 @@ class Inlet:
         self._handled_number = queued.number
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedLinkEvent:
+class QueuedLinkEvent(msgspec.Struct, frozen=True):
     """A link's event on its way through the mailbox.
 
     Numbered, and not counted: a message whose handler failed is handled again.
@@ -63,8 +63,7 @@ class QueuedLinkEvent:
     event: LinkEvent
 
 
-@dataclass(frozen=True, slots=True)
-class OpenInlet:
+class OpenInlet(msgspec.Struct, frozen=True):
     """Everything the transport itself put into the mailbox is handled now."""
 
     inlet: Inlet

@@ -17,7 +17,8 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from ...ids import PeerId
 from ...transport.address import PeerAddr
@@ -29,8 +30,7 @@ from .window_pool import WindowPool
 Token = tuple[PeerId, int]  # the producer and the number of the attempt
 
 
-@dataclass(frozen=True, slots=True)
-class LinkOpening:
+class LinkOpening(msgspec.Struct, frozen=True):
     """Open a link to `addr` with this window; `open` or `release` the token in the end."""
 
     token: Token

@@ -50,10 +50,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from random import Random
 from typing import Final
+
+import msgspec
 
 from ...ids import PeerId
 from ...transport.address import PeerAddr
@@ -65,8 +66,7 @@ _RESTARTED: Final = CloseReason(CloseCode.CANCELLED, "the producer restarted")
 NOT_WANTED: Final = CloseReason(CloseCode.CANCELLED, "not wanted any more")
 
 
-@dataclass(frozen=True, slots=True)
-class ProducerCandidate:
+class ProducerCandidate(msgspec.Struct, frozen=True):
     """A producer that the catalog shows.
 
     Attributes:
@@ -85,31 +85,27 @@ class ProducerCandidate:
     why_not: CloseReason = NOT_WANTED
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionWanted:
+class SubscriptionWanted(msgspec.Struct, frozen=True):
     """Open a link to `addr`; answer with `receive_opened` or `receive_failed` and `attempt`."""
 
     addr: PeerAddr
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class SyncWanted:
+class SyncWanted(msgspec.Struct, frozen=True):
     """Exchange entries with `addr`, then call `receive_synced`, whether it worked or not."""
 
     addr: PeerAddr
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionDropped:
+class SubscriptionDropped(msgspec.Struct, frozen=True):
     """Close the link to `peer_id`, with `reason`; it is forgotten already."""
 
     peer_id: PeerId
     reason: CloseReason
 
 
-@dataclass(frozen=True, slots=True)
-class ProducerGivenUp:
+class ProducerGivenUp(msgspec.Struct, frozen=True):
     """`peer_id` is not tried any more until it restarts, moves or produces anew."""
 
     peer_id: PeerId

@@ -30,15 +30,15 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+
+import msgspec
 
 from ..config import SHARE_BYTES_MIN, SHARE_ITEMS_MIN
 from ..wire import Window
 from .session import ReceiverSession
 
 
-@dataclass(frozen=True, slots=True)
-class WindowWanted:
+class WindowWanted(msgspec.Struct, frozen=True):
     """Ask the producer of `session` for `window`; the session knows already."""
 
     session: ReceiverSession

@@ -8,8 +8,9 @@ judged yet. What is in the catalog of a peer, and which subscriptions stand, the
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from ...errors import RemoteError
 from ...ids import PeerId
@@ -30,16 +31,14 @@ TOO_COSTLY: Final = CloseReason(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AdmittedPeer:
+class AdmittedPeer(msgspec.Struct, frozen=True):
     """A peer may subscribe; its items are those of `filter_group`."""
 
     peer: PeerInfo
     filter_group: FilterGroup | None
 
 
-@dataclass(frozen=True, slots=True)
-class Awaited:
+class Awaited(msgspec.Struct, frozen=True):
     """Ask again when its tickets are judged; until then it would be refused with `reason`."""
 
     reason: CloseReason

@@ -42,7 +42,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -77,16 +76,14 @@ class FramesReady(msgspec.Struct, frozen=True):
     item_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class LaggardFound:
+class LaggardFound(msgspec.Struct, frozen=True):
     """The subscriber `key` is too slow and already removed; close its link."""
 
     key: Any
     behind_items: int
 
 
-@dataclass(frozen=True, slots=True)
-class WindowChanged:
+class WindowChanged(msgspec.Struct, frozen=True):
     """Notify the subscriber `key`, after all written before, that `window` holds from here on."""
 
     key: Any

@@ -29,7 +29,6 @@ from ..connection.connection import Connection, ConnectionState
 from ..connection.owner import ConnectionOwner
 from ..counters import TransportCounters
 from ..engine_face import QuicEngine
-from ..paths.driver import DirectPaths
 from ..quic.connection import QuicConnection
 from ..quic.path_mtu import answer_probe
 from ..sockets import DatagramPort
@@ -40,6 +39,7 @@ from .outbound import Outbound, process
 from .slots import Slots
 
 if TYPE_CHECKING:
+    from ..paths.driver import DirectPaths
     from ..quic.engine import DatagramHead, EngineFactory
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+
+import msgspec
 
 from ...clock import Clock
 from ...ids import PeerId
@@ -274,8 +275,7 @@ class _Race:
             self.added.set_result(None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Try:
+class _Try(msgspec.Struct, frozen=True):
     """A dial of one address; `is_counted` when it is within the budget."""
 
     addr: SocketAddr

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from ...clock import Clock
 from ...ids import NetworkId, PeerId, SecretKey
@@ -36,20 +36,21 @@ from ..dial_budget import DialBudget
 from ..endpoint_base import CLOSING, EndpointBase
 from ..frames import OpenFrame, encode_control
 from ..interface import Link, LinkRefused
-from ..mapping.driver import PortMapping, start_mapping
-from ..paths.driver import DirectPaths
 from ..quic.choice import factory_on_demand
 from ..quic.connection import QuicConnection
-from ..relay.port import RelayPort
 from ..sockets import DatagramPort
 from .connections import Connections, Parts
 from .dialer import NOT_NEEDED, Dialer
-from .direct import use_direct
 from .moves import PROTOCOL as MOVES
 from .moves import AddrOf, Moves
 from .outbound import Outbound
 from .routes import Routes, bind_all
 from .whereabouts import Whereabouts
+
+if TYPE_CHECKING:  # loaded where they are used: most nodes have neither
+    from ..mapping.driver import PortMapping
+    from ..paths.driver import DirectPaths
+    from ..relay.port import RelayPort
 
 DRAIN_TIMEOUT_S: Final = 2.0
 DIRECT_INTERVAL_S: Final = 60.0
@@ -169,8 +170,7 @@ class QuicEndpoint(EndpointBase):
             for one in (*ports, *(listeners or ())):
                 one.close()
             raise
-        direct, carriers = made.addr.direct, made.addr.carriers
-        made._whereabouts.mapping = start_mapping(config, direct, carriers, clock, rng)
+        made._whereabouts.start_mapping(config, made.addr, clock, rng)
         return made
 
     @property
@@ -198,9 +198,10 @@ class QuicEndpoint(EndpointBase):
         if not self.config.carries("relay"):
             return
         if self.config.carries("quic"):
-            self._direct = use_direct(
-                self, self._parts, self._connections, self._outbound, port, secret
-            )
+            from .direct import use_direct
+
+            parts = self._parts, self._connections, self._outbound
+            self._direct = use_direct(self, *parts, port, secret)
         self._ports[port.family] = port
         self._addr = replace(self._addr, relay=home)
         self._relays = port

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
 
-from ..address import DIRECT_COUNT_MAX, SocketAddr
-from ..mapping.driver import PortMapping
+import msgspec
+
+from ...clock import Clock
+from ..address import DIRECT_COUNT_MAX, PeerAddr, SocketAddr
+from ..config import TransportConfig
 from ..sockets import DatagramPort, MovingPort
 
+if TYPE_CHECKING:
+    from ..mapping.driver import PortMapping
 
-@dataclass(frozen=True, slots=True)
-class AddressesChanged:
+
+class AddressesChanged(msgspec.Struct, frozen=True):
     """What has changed.
 
     Attributes:
@@ -43,6 +49,15 @@ class Whereabouts:
         self.mapping: PortMapping | None = None
         self._ports = [port for port in ports if isinstance(port, MovingPort)]
         self._mapped: tuple[SocketAddr, ...] = ()
+
+    def start_mapping(
+        self, config: TransportConfig, addr: PeerAddr, clock: Clock, rng: Random
+    ) -> None:
+        """Have the gateway send on what comes from outside, if that is wanted and of use."""
+        if config.port_mapping:
+            from ..mapping.driver import start_mapping  # most nodes want none
+
+            self.mapping = start_mapping(config, addr.direct, addr.carriers, clock, rng)
 
     @property
     def may_change(self) -> bool:

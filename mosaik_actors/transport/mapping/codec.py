@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ...errors import DecodeError
 
@@ -61,8 +62,7 @@ _NAT_PMP_RESULTS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PcpMapped:
+class PcpMapped(msgspec.Struct, frozen=True):
     """The answer to a MAP request of PCP.
 
     Attributes:
@@ -82,8 +82,7 @@ class PcpMapped:
     external: tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class NatPmpMapped:
+class NatPmpMapped(msgspec.Struct, frozen=True):
     """The answer to a request of NAT-PMP for a mapping; `result` is 0 for success."""
 
     result: int
@@ -94,8 +93,7 @@ class NatPmpMapped:
     lifetime_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class NatPmpAddress:
+class NatPmpAddress(msgspec.Struct, frozen=True):
     """The answer of NAT-PMP to who asks for the gateway's external address."""
 
     result: int
@@ -103,8 +101,7 @@ class NatPmpAddress:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
-class VersionRefused:
+class VersionRefused(msgspec.Struct, frozen=True):
     """The gateway does not know PCP in version 2, but perhaps NAT-PMP."""
 
 

@@ -45,7 +45,7 @@ def start_mapping(
     clock: Clock,
     rng: Random,
 ) -> PortMapping | None:
-    """Return the mapping of an endpoint's port; None where none is wanted or of use.
+    """Return the mapping of an endpoint's port; None where it is of no use.
 
     Args:
         config: Its settings.
@@ -63,8 +63,6 @@ def start_mapping(
     ]
     protocols = {"quic": codec.UDP, "tcp": codec.TCP}
     wanted = tuple(protocols[one] for one in protocols if one in listening)
-    if not config.port_mapping:
-        return None
     if not (ports and wanted):
         logger.warning("port mapping: %s", NOTHING_TO_MAP)
         return None

@@ -22,10 +22,11 @@ Invariants:
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from math import inf
 from random import Random
 from typing import Final
+
+import msgspec
 
 from ...errors import DecodeError
 from ..address import SocketAddr, format_socket_addr
@@ -72,8 +73,7 @@ def why_not_external(addr: SocketAddr) -> str:
     return ""
 
 
-@dataclass(slots=True)
-class _Lease:
+class _Lease(msgspec.Struct):
     """The mapping of one protocol: what is had, and what is asked for."""
 
     protocol: int

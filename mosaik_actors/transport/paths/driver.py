@@ -14,10 +14,11 @@ import socket
 from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from typing import Final, Protocol
+
+import msgspec
 
 from ...clock import Clock
 from ...errors import DecodeError
@@ -75,8 +76,7 @@ class Owner(Protocol):
         """Take in that a peer broke a rule."""
 
 
-@dataclass(slots=True)
-class Way:
+class Way(msgspec.Struct):
     """The direct way to a peer that is taken now.
 
     Attributes:
@@ -97,13 +97,12 @@ class Way:
     on_doubted: Callable[[], object]
 
 
-@dataclass(slots=True)
-class _Peer:
+class _Peer(msgspec.Struct):
     selector: PathSelector
     offers: LeakyBucket
     timer: asyncio.TimerHandle | None = None
     offering: asyncio.Task[None] | None = None
-    hosts: list[str] = field(default_factory=list)
+    hosts: list[str] = msgspec.field(default_factory=list)
 
 
 class DirectPaths:

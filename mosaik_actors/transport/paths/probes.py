@@ -21,10 +21,11 @@ Neither is QUIC: the fixed bit 0x40 is clear (RFC 9000 section 17, RFC 9443).
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Final
+
+import msgspec
 
 from ..address import SocketAddr
 
@@ -50,16 +51,14 @@ def path_id(data: bytes) -> bytes | None:
     return data[_MAGIC_BYTES:_SEQUENCE_AT]
 
 
-@dataclass(frozen=True, slots=True)
-class PathProbe:
+class PathProbe(msgspec.Struct, frozen=True):
     """A probe of the other party's; `size` is how many bytes came."""
 
     sequence: int
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeAnswer:
+class ProbeAnswer(msgspec.Struct, frozen=True):
     """The answer to a probe of ours: how much of it came, and from where it seemed to come."""
 
     sequence: int

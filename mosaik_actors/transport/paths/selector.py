@@ -24,8 +24,9 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from ..address import SocketAddr
 from ..dial_budget import LeakyBucket
@@ -50,38 +51,33 @@ OFFER_MIN_S: Final = 2.0  # until offers are exchanged again without a way; doub
 OFFER_MAX_S: Final = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class SendTo:
+class SendTo(msgspec.Struct, frozen=True):
     """Send a datagram to an address."""
 
     data: bytes
     remote: SocketAddr
 
 
-@dataclass(frozen=True, slots=True)
-class WayChanged:
+class WayChanged(msgspec.Struct, frozen=True):
     """Datagrams go to `remote` from now on, or through the relay where that is None."""
 
     remote: SocketAddr | None
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(msgspec.Struct, frozen=True):
     """Send a datagram through the relay."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OfferDue:
+class OfferDue(msgspec.Struct, frozen=True):
     """Exchange offers with the peer (again), then call `receive_offer`."""
 
 
 Event = SendTo | WayChanged | Withdraw | OfferDue
 
 
-@dataclass(slots=True)
-class _Sent:
+class _Sent(msgspec.Struct):
     remote: SocketAddr
     at: float
     size: int

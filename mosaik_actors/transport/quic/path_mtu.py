@@ -19,8 +19,9 @@ All sizes are UDP payloads in bytes; ``now`` is monotonic time in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 BASE: Final = 1200
 PROBES_MAX: Final = 3
@@ -35,8 +36,7 @@ _PROBE: Final = b"\x01mosaik-probe"
 _ANSWER: Final = b"\x02mosaik-answer"
 
 
-@dataclass(frozen=True, slots=True)
-class SendProbe:
+class SendProbe(msgspec.Struct, frozen=True):
     """Send a probe of `datagram_bytes`; a returned `sequence` proves that it arrived."""
 
     datagram_bytes: int

@@ -40,6 +40,20 @@ def test_another_machine_is_allowed_for_and_one_slow_path_is_not() -> None:
     assert bounds.find_slow({**dict.fromkeys("abcdef", 1.5), "c": 2.5}) == ["c"]
 
 
+def test_each_path_that_is_30_percent_slower_is_seen_and_named() -> None:
+    for python in json.loads(BOUNDS_FILE.read_text())["ratios"]:
+        bounds = load_bounds(BOUNDS_FILE.read_text(), python)
+        assert bounds is not None
+        for name, ratio in bounds.ratios.items():
+            assert bounds.find_slow({**bounds.ratios, name: 1.3 * ratio}) == [name]
+
+
+def test_a_path_that_became_quicker_has_to_be_recorded_anew() -> None:
+    """A third slower than now would be within the bound of then."""
+    assert BOUNDS.find_quick({"a": 1.9, "b": 0.95, "c": 0.1}) == []
+    assert BOUNDS.find_quick({"a": 1.8, "b": 0.9}) == ["a", "b"]
+
+
 def measured(rounds: dict[str, list[list[float]]]) -> Callable[[str], Awaitable[list[float]]]:
     async def measure(name: str) -> list[float]:
         return rounds[name].pop(0)
@@ -111,7 +125,7 @@ def test_the_command_decides_by_its_exit_code(
     file.write_text(with_bounds(file.read_text(), version, {"a": 2.0}))
     for ratio, code in ((2.3, 0), (2.5, 1)):
 
-        async def find(_bounds: Bounds, _planted: float, ratio: float = ratio) -> dict[str, float]:
+        async def find(*_arguments: object, ratio: float = ratio) -> dict[str, float]:
             return {"a": ratio}
 
         monkeypatch.setattr(guard, "_guard", find)

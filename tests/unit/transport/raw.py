@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 from aioquic.asyncio.client import connect
@@ -38,15 +39,51 @@ from tests.waiting import until
 MALLORY = SecretKey.from_seed("mallory")
 
 
-class RawPeer(QuicConnectionProtocol):
+@dataclass(frozen=True)
+class Ended:
+    """How an endpoint ended a connection."""
+
+    error_code: int
+    reason_phrase: str
+
+
+class Answers:
+    """What an endpoint answers to a raw peer, over whichever carrier."""
+
+    def __init__(self) -> None:
+        self.frames: dict[int, list[bytes | ControlFrame]] = {}
+        self.ended: Ended | None = None
+        self.proof = b""  # what the endpoint answered to ours
+        self._decoders: dict[int, FrameDecoder] = {}
+
+    def take(self, stream_id: int, data: bytes) -> None:
+        """Take in bytes of a stream."""
+        decoder = self._decoders.setdefault(stream_id, FrameDecoder(1 << 24))
+        self.frames.setdefault(stream_id, []).extend(decoder.receive_data(data))
+
+    async def close_reason(self, stream_id: int) -> CloseReason:
+        """Wait until the endpoint closes a stream and return why."""
+
+        def closing() -> list[CloseFrame]:
+            got = self.frames.get(stream_id, [])
+            return [frame for frame in got if isinstance(frame, CloseFrame)]
+
+        await until(closing)
+        return closing()[0].reason
+
+    async def end(self) -> Ended:
+        """Wait until the endpoint ends the connection and return how."""
+        await until(lambda: self.ended)
+        assert self.ended is not None
+        return self.ended
+
+
+class RawPeer(QuicConnectionProtocol, Answers):
     """One raw connection: streams of bytes, and what the endpoint answers on them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.frames: dict[int, list[bytes | ControlFrame]] = {}
-        self.ended: ConnectionTerminated | None = None
-        self.proof = b""  # what the endpoint answered to ours
-        self._decoders: dict[int, FrameDecoder] = {}
+        QuicConnectionProtocol.__init__(self, *args, **kwargs)
+        Answers.__init__(self)
 
     def quic_event_received(self, event: QuicEvent) -> None:
         if isinstance(event, HandshakeCompleted):
@@ -54,11 +91,9 @@ class RawPeer(QuicConnectionProtocol):
         elif isinstance(event, StreamDataReceived) and event.stream_id == PROOF_STREAM:
             self.proof += event.data
         elif isinstance(event, StreamDataReceived):
-            decoder = self._decoders.setdefault(event.stream_id, FrameDecoder(1 << 24))
-            got = self.frames.setdefault(event.stream_id, [])
-            got += decoder.receive_data(event.data)
+            self.take(event.stream_id, event.data)
         elif isinstance(event, ConnectionTerminated):
-            self.ended = event
+            self.ended = Ended(event.error_code, event.reason_phrase)
 
     def prove(self) -> None:
         """Prove, as a dialler, that this peer belongs to the network; before anything else."""
@@ -101,21 +136,15 @@ class RawPeer(QuicConnectionProtocol):
         self.transmit()
         return stream_id
 
-    async def close_reason(self, stream_id: int) -> CloseReason:
-        """Wait until the endpoint closes a stream and return why."""
+    def reset(self, stream_id: int, code: int) -> None:
+        """Give a stream up."""
+        self._quic.reset_stream(stream_id, code)
+        self.transmit()
 
-        def closing() -> list[CloseFrame]:
-            got = self.frames.get(stream_id, [])
-            return [frame for frame in got if isinstance(frame, CloseFrame)]
-
-        await until(closing)
-        return closing()[0].reason
-
-    async def end(self) -> ConnectionTerminated:
-        """Wait until the endpoint ends the connection and return how."""
-        await until(lambda: self.ended)
-        assert self.ended is not None
-        return self.ended
+    def make_answer(self) -> None:
+        """Make the endpoint answer, which asks nothing of it."""
+        self._quic.send_ping(1)
+        self.transmit()
 
 
 class Stranger(RawPeer):

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from random import Random
 from typing import ClassVar, cast
@@ -21,15 +21,15 @@ from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.config import UNDELIVERED_BYTES_MAX, TransportConfig
 from mosaik_actors.transport.connection.connection import Connection
 from mosaik_actors.transport.endpoint import QuicEndpoint
-from mosaik_actors.transport.endpoint.peers import CONNECTIONS_PER_PEER_MAX
-from mosaik_actors.transport.frames import AcceptFrame, CloseFrame, encode_control, encode_word
+from mosaik_actors.transport.frames import AcceptFrame, encode_word
 from mosaik_actors.transport.identity import make_certificate
-from mosaik_actors.transport.interface import FRAME_BYTES_MAX, Endpoint, LinkRefused
+from mosaik_actors.transport.interface import LinkRefused
 from mosaik_actors.transport.quic.bounded import WINDOW_BYTES_MIN
 from mosaik_actors.transport.quic.engine import Engine
 from tests.waiting import until
 
 from .endpoints import Inbox, Server, endpoint_maker, quic_connections
+from .hostile_scene import Scene, scene, stranger
 from .raw import (
     MALLORY,
     RawPeer,
@@ -40,47 +40,6 @@ from .raw import (
     raw_client,
     raw_server,
 )
-
-
-class Scene:
-    """An endpoint under attack, and an honest peer whose link must not notice."""
-
-    def __init__(self, victim: QuicEndpoint, server: Server, friend: Endpoint) -> None:
-        self.victim = victim
-        self.server = server
-        self.friend = friend
-        self.honest: Inbox
-        self.number = 0
-
-    async def connect(self, number: int = 0) -> None:
-        """Open the honest peer's link, which is the victim's link of this number."""
-        link = await self.friend.open_link(self.victim.addr, "p", timeout=5)
-        self.honest, self.number = Inbox(link), number
-        await self.server.inbox(number)
-
-    @property
-    def addr(self) -> SocketAddr:
-        return self.victim.addr.direct[0]
-
-    async def check_undisturbed(self) -> None:
-        """Assert that the honest link still carries frames."""
-        there = await self.server.inbox(self.number)
-        count = len(there.frames)
-        self.honest.link.write(b"still here")
-        await there.until_frames(count + 1)
-        assert there.frames[-1] == b"still here"
-        assert not self.honest.closed
-
-
-@asynccontextmanager
-async def scene(config: TransportConfig | None = None, kind: str = "quic") -> AsyncIterator[Scene]:
-    async with endpoint_maker(kind) as make:
-        victim = cast(QuicEndpoint, await make("victim", config=config))
-        server = Server(victim, "p")
-        it = Scene(victim, server, await make("honest"))
-        await it.connect()
-        yield it
-        await it.check_undisturbed()
 
 
 @pytest.fixture(params=["quic", "native"])
@@ -126,82 +85,6 @@ async def test_datagrams_of_a_connection_from_elsewhere_change_nothing(attacked:
     await attacked.check_undisturbed()
 
 
-@pytest.mark.parametrize(
-    ("data", "is_end", "text"),
-    [
-        pytest.param(encode_word(4) + b"data", False, "does not open|at most 0", id="data first"),
-        pytest.param(encode_control(AcceptFrame(b"")), False, "does not open", id="accept first"),
-        pytest.param(
-            encode_control(CloseFrame(CloseReason(200))), False, "does not open", id="close"
-        ),
-        pytest.param(b"\x80\0\0\x01\xc1", False, "not a control frame", id="not msgpack"),
-        pytest.param(b"\xff\xff\xff\xff", False, "at most", id="oversized control frame"),
-        pytest.param(b"\x7f\xff\xff\xff", False, "at most", id="oversized data frame"),
-        pytest.param(b"", True, "does not open", id="empty stream"),
-        pytest.param(b"\x80\0", True, "does not open", id="ends inside the first word"),
-        pytest.param(open_bytes() + open_bytes(), False, "second open", id="opens twice"),
-        pytest.param(open_bytes() + b"\x80\0\0", True, "inside a frame", id="truncated"),
-    ],
-)
-async def test_broken_frames_close_the_link_as_a_violation(
-    attacked: Scene, mallory: RawPeer, data: bytes, is_end: bool, text: str
-) -> None:
-    stream_id = mallory.send(data, is_end=is_end)
-    reason = await mallory.close_reason(stream_id)
-    assert reason.code == CloseCode.PROTOCOL_VIOLATION
-    assert pytest.RaisesExc(Exception, match=text).matches(Exception(reason.text)), reason.text
-    assert attacked.victim.counters.violations == 1
-    # The connection itself goes on: the next link of the same peer is served.
-    good = mallory.send(open_bytes())
-    await until(lambda: mallory.frames.get(good) == [AcceptFrame(b"")])
-
-
-async def test_oversized_frame_on_an_open_link_closes_it(attacked: Scene, mallory: RawPeer) -> None:
-    stream_id = mallory.send(open_bytes())
-    inbox = await attacked.server.inbox(1)
-    mallory.send(encode_word(2) + b"ok" + encode_word(FRAME_BYTES_MAX + 1), stream_id=stream_id)
-    reason = await mallory.close_reason(stream_id)
-    assert reason.code == CloseCode.PROTOCOL_VIOLATION
-    assert f"at most {FRAME_BYTES_MAX}" in reason.text
-    assert (await inbox.until_closed()).reason.code == CloseCode.PROTOCOL_VIOLATION
-
-
-async def test_truncated_frame_on_an_open_link_closes_it(attacked: Scene, mallory: RawPeer) -> None:
-    stream_id = mallory.send(open_bytes())
-    inbox = await attacked.server.inbox(1)
-    mallory.send(encode_word(100) + b"only this", stream_id=stream_id, is_end=True)
-    assert (await mallory.close_reason(stream_id)).code == CloseCode.PROTOCOL_VIOLATION
-    assert "inside a frame" in (await inbox.until_closed()).reason.text
-    assert inbox.frames == []
-
-
-async def test_stream_that_just_ends_is_an_unexpected_close(
-    attacked: Scene, mallory: RawPeer
-) -> None:
-    stream_id = mallory.send(open_bytes())
-    inbox = await attacked.server.inbox(1)
-    mallory.send(encode_word(3) + b"bye", stream_id=stream_id, is_end=True)
-    closed = await inbox.until_closed()
-    assert inbox.frames == [b"bye"]
-    assert closed.reason.code == CloseCode.UNEXPECTED_CLOSE
-
-
-async def test_reset_stream_closes_its_link_with_the_code(
-    attacked: Scene, mallory: RawPeer
-) -> None:
-    stream_id = mallory.send(open_bytes())
-    inbox = await attacked.server.inbox(1)
-    mallory._quic.reset_stream(stream_id, 4242)
-    mallory.transmit()
-    assert (await inbox.until_closed()).reason == CloseReason(4242, "reset", remote=True)
-
-
-async def test_unknown_protocol_is_told_so(attacked: Scene, mallory: RawPeer) -> None:
-    stream_id = mallory.send(open_bytes(protocol="telnet"))
-    assert (await mallory.close_reason(stream_id)).code == CloseCode.INVALID_PROTOCOL
-    assert attacked.victim.counters.links_refused == 1
-
-
 async def test_one_way_streams_are_ignored(attacked: Scene, mallory: RawPeer) -> None:
     one_way = mallory._quic.get_next_available_stream_id(is_unidirectional=True)
     mallory.send(open_bytes(), stream_id=one_way)
@@ -243,108 +126,6 @@ async def test_refusal_to_hear_more_closes_the_link(attacked: Scene, mallory: Ra
     assert not inbox.link.is_open
 
 
-async def test_peer_that_only_pings_does_not_stay() -> None:
-    config = TransportConfig(idle_timeout=0.5, keep_alive_interval=0.1)
-    async with scene(config) as attacked, raw_client(attacked.addr) as client:
-        await client.wait_connected()
-        await until(lambda: attacked.victim.connection_count == 2)
-
-        def pinged_until_ended() -> bool:
-            client._quic.send_ping(1)
-            client.transmit()
-            return client.ended is not None
-
-        await until(pinged_until_ended, timeout=10)
-        assert attacked.victim.connection_count == 1
-
-
-async def test_one_peer_holds_no_more_than_a_few_connections(attacked: Scene) -> None:
-    async with AsyncExitStack() as stack:
-        for _ in range(8):
-            client = await stack.enter_async_context(raw_client(attacked.addr))
-            await client.wait_connected()
-        await until(lambda: attacked.victim.connection_count <= 1 + CONNECTIONS_PER_PEER_MAX)
-
-
-async def test_close_text_from_a_peer_is_fit_for_a_log(attacked: Scene, mallory: RawPeer) -> None:
-    stream_id = mallory.send(open_bytes())
-    inbox = await attacked.server.inbox(1)
-    mallory.send(
-        encode_control(CloseFrame(CloseReason(200, "placeholder"))).replace(
-            b"placeholder", b"a\x1b[31m\nb\r\0xx"
-        ),
-        stream_id=stream_id,
-    )
-    assert (await inbox.until_closed()).reason.text.isprintable()
-
-
-# Who is not of the network.
-
-
-@asynccontextmanager
-async def stranger(attacked: Scene) -> AsyncIterator[RawPeer]:
-    """Yield a peer that has proven who it is, and nothing else."""
-    async with raw_client(attacked.addr, kind=Stranger) as client:
-        await client.wait_connected()
-        yield client
-
-
-async def check_unnoticed(attacked: Scene) -> None:
-    """Assert that a stranger that is gone was a peer to nobody."""
-    counters = attacked.victim.counters
-    await until(lambda: counters.handshakes_failed == 1)
-    assert counters.connections_opened == counters.links_accepted == 1
-    assert len(attacked.victim.connected_peers()) == 1
-
-
-@pytest.mark.parametrize("data", [open_bytes(), bytes(12_000), b""])
-async def test_links_before_the_proof_end_the_connection(attacked: Scene, data: bytes) -> None:
-    async with stranger(attacked) as client:
-        client.send(data, stream_id=4, is_end=not data)
-        ended = await client.end()
-    assert ended.error_code == CloseCode.PROTOCOL_VIOLATION
-    assert client.proof == b""
-    assert attacked.victim.counters.violations == 1
-    await check_unnoticed(attacked)
-
-
-@pytest.mark.parametrize("network", ["another", "net"])
-async def test_wrong_proof_is_answered_with_no_proof(attacked: Scene, network: str) -> None:
-    """Nothing that comes back depends on the network's name, so there is nothing to try out."""
-    async with stranger(attacked) as client:
-        wrong = client.admission(network, b"made up, sixteen").begin()
-        client.send(wrong, is_end=True)
-        ended = await client.end()
-    assert (ended.error_code, ended.reason_phrase) == (101, "different network")
-    assert client.proof == b""
-    await check_unnoticed(attacked)
-
-
-async def test_who_gives_up_its_proof_is_not_waited_for(attacked: Scene) -> None:
-    async with stranger(attacked) as client:
-        client.send(b"\x01")
-        client._quic.reset_stream(0, 7)
-        client.transmit()
-        assert (await client.end()).error_code == CloseCode.PROTOCOL_VIOLATION
-    await check_unnoticed(attacked)
-
-
-async def test_proof_has_to_come_within_the_time_of_a_dial() -> None:
-    config = TransportConfig(dial_timeout=0.3, keep_alive_interval=0.1)
-    async with scene(config) as attacked, stranger(attacked) as client:
-        client.send(b"\x01")
-
-        def pinged_until_ended() -> bool:
-            client._quic.send_ping(1)
-            client.transmit()
-            return client.ended is not None
-
-        await until(pinged_until_ended, timeout=10)
-        assert client.ended is not None
-        assert client.ended.error_code == CloseCode.DIFFERENT_NETWORK
-        await check_unnoticed(attacked)
-
-
 async def test_strangers_hold_handshakes_and_no_connections() -> None:
     """With a secret or without, who proves nothing is among those who make way first."""
     config = TransportConfig(handshakes_max=2, known_reserve=0)
@@ -353,11 +134,6 @@ async def test_strangers_hold_handshakes_and_no_connections() -> None:
             await stack.enter_async_context(stranger(attacked))
         assert attacked.victim.counters.handshakes_evicted == 4
         assert attacked.victim.counters.connections_evicted == 0
-
-
-async def test_right_proof_is_answered_with_one(attacked: Scene, mallory: RawPeer) -> None:
-    await until(lambda: mallory.proof)
-    assert mallory.admission().receive_data(mallory.proof, is_end=True) == b""
 
 
 class Liar(RawPeer):
