@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import ipaddress
 import os
 import socket
 import ssl
@@ -35,10 +36,12 @@ from .streams import BATCH_ITEMS, LARGE_ITEM_BYTES, Blob, Trade
 
 CARRIERS = ("unix", "tcp", "quic")
 BARE = {"unix": "bare Unix socket", "tcp": "bare TLS over TCP"}
+BARE_MODES = ("many", "large", "trip")
 BARS = {  # of bare: large items, round trip (times as long)
     "unix": (0.5, 2.0),
     "tcp": (0.7, 1.6),
 }
+AUTHORITY, CERTIFICATE, KEY = "authority.pem", "certificate.pem", "key.pem"
 _FOLDER = "MOSAIK_BENCH_FOLDER"
 _ITEMS: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(list[Trade])
 _BLOBS: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(list[Blob])
@@ -55,7 +58,7 @@ def run(quick: bool) -> list[Row]:
             name = BARE.get(carrier, "")
             for key, what in (("plain", "send() and async for"), ("many", "send_many()")):
                 found = f"{carrier}: {what}, 100 B"
-                rows.append(Row(found, ours[key], "items/s", bare.get("items"), name))
+                rows.append(Row(found, ours[key], "items/s", bare.get("many"), name))
             rows += [
                 _row(f"{carrier}: 64 KiB items", ours, bare, "large", "MB/s", name, share, quick),
                 _row(f"{carrier}: round trip", ours, bare, "trip", "us", name, times, quick),
@@ -84,38 +87,39 @@ def measure(
     carrier: str, *, rounds: int, quick: bool = False
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return medians of ours and of the bare side: items/s, MB/s and microseconds."""
-    options = {"carrier": carrier}
     count, large, trips = (20_000, 200, 50) if quick else (300_000, 6_000, 2_000)
+    counts = {"plain": count, "many": count, "large": large, "trip": trips}
     ours: dict[str, list[float]] = {}
     bare: dict[str, list[float]] = {}
-
-    def note(found: dict[str, list[float]], key: str, value: float) -> None:
-        found.setdefault(key, []).append(value)
-
     for _ in range(rounds):
-        for key, many in (("plain", False), ("many", True)):
-            pair = streams._pair(
-                streams._consume, streams._produce, {**options, "count": count, "many": many}
-            )
-            note(ours, key, pair["rate"])
-        note(ours, "large", large_rate(carrier, LARGE_ITEM_BYTES, large))
-        pair = streams._pair(streams._answer, streams._ask, {**options, "count": trips})
-        note(ours, "trip", pair["median_us"])
+        for mode, amount in counts.items():
+            ours.setdefault(mode, []).append(measure_ours(carrier, mode, amount))
         if carrier in BARE:
-            for key, mode, amount in (
-                ("items", "items", count),
-                ("large", "large", large),
-                ("trip", "trip", trips),
-            ):
-                pair = streams._pair(
-                    _bare_serve, _bare_talk, {**options, "mode": mode, "count": amount}
-                )
-                scale = LARGE_ITEM_BYTES / 1e6 if key == "large" else 1.0
-                note(bare, key, pair["rate" if key != "trip" else "median_us"] * scale)
+            for mode in BARE_MODES:
+                bare.setdefault(mode, []).append(measure_bare(carrier, mode, counts[mode]))
     return (
         {key: statistics.median(values) for key, values in ours.items()},
         {key: statistics.median(values) for key, values in bare.items()},
     )
+
+
+def measure_ours(carrier: str, mode: str, count: int) -> float:
+    """Return items/s one at a time ("plain") or in calls ("many"), MB/s, or a median in us."""
+    options = {"carrier": carrier, "count": count, "many": mode == "many"}
+    if mode == "large":
+        return large_rate(carrier, LARGE_ITEM_BYTES, count)
+    if mode == "trip":
+        return streams._pair(streams._answer, streams._ask, options)["median_us"]
+    return streams._pair(streams._consume, streams._produce, options)["rate"]
+
+
+def measure_bare(carrier: str, mode: str, count: int) -> float:
+    """Return the same of the bare side, which has no way to send one at a time."""
+    options = {"carrier": carrier, "mode": mode, "count": count}
+    pair = streams._pair(_bare_serve, _bare_talk, options)
+    if mode == "trip":
+        return pair["median_us"]
+    return pair["rate"] * (LARGE_ITEM_BYTES / 1e6 if mode == "large" else 1.0)
 
 
 def large_rate(carrier: str, item_bytes: int, count: int) -> float:
@@ -132,7 +136,7 @@ def folder() -> Iterator[None]:
         path = stack.enter_context(tempfile.TemporaryDirectory())
         before = {name: os.environ.get(name) for name in (_FOLDER, "MOSAIK_RUNTIME_DIR")}
         os.environ.update({_FOLDER: path, "MOSAIK_RUNTIME_DIR": path})
-        _write_certificate(Path(path))
+        _write_certificates(Path(path))
         try:
             yield
         finally:
@@ -145,24 +149,32 @@ def folder() -> Iterator[None]:
 # Bare asyncio.
 
 
-def _write_certificate(path: Path) -> None:
-    key = Ed25519PrivateKey.generate()
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bare")])
+def _write_certificates(path: Path) -> None:
+    """Write a certificate for loopback, its key, and the authority that signed it."""
+    names = [
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("root", "bare")
+    ]
+    keys = [Ed25519PrivateKey.generate() for _ in names]
+    loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, None)
-    )
     pem = serialization.Encoding.PEM
-    (path / "certificate.pem").write_bytes(certificate.public_bytes(pem))
-    (path / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for name, key, is_root in zip(names, keys, (True, False), strict=True):
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(names[0])
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
+            .sign(keys[0], None)
+        )
+        file = AUTHORITY if is_root else CERTIFICATE
+        (path / file).write_bytes(certificate.public_bytes(pem))
+    (path / KEY).write_bytes(
+        keys[1].private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
 
 
@@ -220,7 +232,8 @@ def _frame(data: bytes) -> bytes:
     return len(data).to_bytes(4) + data
 
 
-def _path() -> Path:
+def own_folder() -> Path:
+    """Return the folder that this run's processes share, with certificates and sockets."""
     return Path(os.environ[_FOLDER])
 
 
@@ -248,11 +261,11 @@ async def _bare_serve(pipe: Pipe, options: dict[str, Any]) -> None:
         return protocol
 
     if options["carrier"] == "unix":
-        where: Any = str(_path() / f"bare-{os.getpid()}")
+        where: Any = str(own_folder() / f"bare-{os.getpid()}")
         server = await loop.create_unix_server(make, where)
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(_path() / "certificate.pem", _path() / "key.pem")
+        context.load_cert_chain(own_folder() / CERTIFICATE, own_folder() / KEY)
         server = await loop.create_server(make, "127.0.0.1", 0, ssl=context)
         where = server.sockets[0].getsockname()[1]
     pipe.send(where)

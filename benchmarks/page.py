@@ -47,7 +47,7 @@ def measure_carriers(quick: bool, folder: Path) -> list[str]:
             )
             if bare:
                 lines.append(
-                    f"| {carriers.BARE[carrier]} | | {shown(bare['items'])} "
+                    f"| {carriers.BARE[carrier]} | | {shown(bare['many'])} "
                     f"| {bare['large']:,.0f} | {bare['trip']:,.0f} us |"
                 )
     return lines
