@@ -157,7 +157,7 @@ async def _nodes(carrier: str) -> AsyncIterator[Trip]:
 @asynccontextmanager
 async def _bare() -> AsyncIterator[Trip]:
     loop = asyncio.get_running_loop()
-    where, back = str(carriers._path() / "bare"), asyncio.Queue[bytes]()
+    where, back = str(carriers.own_folder() / "bare"), asyncio.Queue[bytes]()
 
     def make_echo() -> carriers._Frames:
         protocol: carriers._Frames
