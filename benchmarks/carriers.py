@@ -35,6 +35,7 @@ from .report import Row
 from .streams import BATCH_ITEMS, LARGE_ITEM_BYTES, Blob, Trade
 
 CARRIERS = ("unix", "tcp", "quic")
+NAMES = {"unix": "Unix socket", "tcp": "TLS over TCP", "quic": "QUIC, 16 KiB datagrams"}
 BARE = {"unix": "bare Unix socket", "tcp": "bare TLS over TCP"}
 BARE_MODES = ("many", "large", "trip")
 BARS = {  # of bare: large items, round trip (times as long)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import carriers, groups, relay, round_trip, scale, streams
+from . import carriers, groups, relay, round_trip, scale, stream_rivals, streams
 from .plot import Chart, Series, shown
 from .report import Row
 
@@ -27,7 +27,6 @@ SIZES = (100, 1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)
 CONSUMERS = (1, 2, 4, 8, 16)
 MEMBERS = (1, 3, 5)
 IN_FLIGHT = (1, 16, 256, 4096)
-_NAMES = {"unix": "Unix socket", "tcp": "TLS over TCP", "quic": "QUIC, 16 KiB datagrams"}
 
 Section = Callable[[bool, Path], list[str]]
 
@@ -42,7 +41,7 @@ def measure_carriers(quick: bool, folder: Path) -> list[str]:
         for carrier in carriers.CARRIERS:
             ours, bare = carriers.measure(carrier, rounds=1 if quick else 3, quick=quick)
             lines.append(
-                f"| {_NAMES[carrier]} | {shown(ours['plain'])} | {shown(ours['many'])} "
+                f"| {carriers.NAMES[carrier]} | {shown(ours['plain'])} | {shown(ours['many'])} "
                 f"| {ours['large']:,.0f} | {ours['trip']:,.0f} us |"
             )
             if bare:
@@ -51,6 +50,12 @@ def measure_carriers(quick: bool, folder: Path) -> list[str]:
                     f"| {bare['large']:,.0f} | {bare['trip']:,.0f} us |"
                 )
     return lines
+
+
+def measure_rivals(quick: bool, folder: Path) -> list[str]:
+    """Return the table of what else is installed, beside ours; nothing when nothing is."""
+    found = stream_rivals.measure(quick=quick)
+    return stream_rivals.table(found) if found else []
 
 
 def measure_relay(quick: bool, folder: Path) -> list[str]:
@@ -97,7 +102,7 @@ def measure_sizes(quick: bool, folder: Path) -> list[str]:
             for size in sizes:
                 count = max(200, min(100_000, (20_000 if quick else 150_000_000) // size))
                 points.append((float(size), carriers.large_rate(carrier, size, count)))
-            found.append(Series(_NAMES[carrier].partition(",")[0], points))
+            found.append(Series(carriers.NAMES[carrier].partition(",")[0], points))
     chart = Chart(
         "Bytes a second against the size of items", "bytes of an item", "MB/s", found, True
     )
@@ -115,7 +120,7 @@ def measure_consumers(quick: bool, folder: Path) -> list[str]:
                 options = {"carrier": carrier, "consumers": number, "count": count // number}
                 pair = streams._pair(streams._consume_each, streams._produce_each, options)
                 points.append((float(number), (pair["producer_ns"] + pair["consumer_ns"]) / 1e3))
-            found.append(Series(_NAMES[carrier].partition(",")[0], points))
+            found.append(Series(carriers.NAMES[carrier].partition(",")[0], points))
     chart = Chart(
         "CPU for each item that is delivered, both sides",
         "consumers of one producer",
@@ -161,6 +166,7 @@ SECTIONS: dict[str, Section] = {
     "consumers": measure_consumers,
     "groups": measure_groups,
     "node": measure_node,
+    "rivals": measure_rivals,
 }
 
 
@@ -197,8 +203,12 @@ def update(page: Path, names: Iterable[str], *, quick: bool) -> None:
             raise SystemExit(f"{page.name} has no section {name!r}")
         started, machine = time.monotonic(), describe_machine()
         print(f"{name} ...", end=" ", flush=True)
-        body = "\n".join([machine, "", *SECTIONS[name](quick, page.parent)])
+        lines = SECTIONS[name](quick, page.parent)
         print(f"{time.monotonic() - started:.0f} s")
+        if not lines:
+            print(f"{name} stays as it was: there is nothing to measure")
+            continue
+        body = "\n".join([machine, "", *lines])
         section = f"{begin}\n{body}\n{end}"
         text = pattern.sub(lambda _match, section=section: section, text)  # type: ignore[misc]
         page.write_text(text)

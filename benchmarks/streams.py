@@ -266,8 +266,9 @@ def _pair(listener: Child, talker: Child, options: dict[str, Any]) -> dict[str, 
             measured.update(pipe.recv())
         return measured
     finally:
-        for pipe, process in zip(pipes, processes, strict=True):
+        for pipe in pipes:  # all at once: some wait for the other side's end
             pipe.send("stop")
+        for pipe, process in zip(pipes, processes, strict=True):
             process.join(10)
             process.close()
             pipe.close()

@@ -60,3 +60,15 @@ def test_a_section_is_written_in_its_place(tmp_path: Path, monkeypatch: pytest.M
     assert "old" not in lines
     page.update(file, ["one"], quick=True)
     assert file.read_text().splitlines().count("new") == 1
+
+
+def test_a_section_that_found_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "page.md"
+    text = "<!-- measured: one -->\nold\n<!-- end -->\n"
+    file.write_text(text)
+    monkeypatch.setattr(page, "SECTIONS", {"one": lambda _quick, _folder: []})
+    page.update(file, ["one"], quick=True)
+    assert file.read_text() == text
+    assert "one stays as it was" in capsys.readouterr().out
