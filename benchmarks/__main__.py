@@ -27,6 +27,7 @@ BENCHMARKS = (
     "discovery",
     "storage",
     "groups",
+    "group_rivals",
     "collections",
     "linearizability",
     "simulation",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import carriers, groups, relay, round_trip, scale, stream_rivals, streams
+from . import carriers, group_rivals, groups, relay, round_trip, scale, stream_rivals, streams
 from .plot import Chart, Series, shown
 from .report import Row
 
@@ -56,6 +56,12 @@ def measure_rivals(quick: bool, folder: Path) -> list[str]:
     """Return the table of what else is installed, beside ours; nothing when nothing is."""
     found = stream_rivals.measure(quick=quick)
     return stream_rivals.table(found) if found else []
+
+
+def measure_group_rivals(quick: bool, folder: Path) -> list[str]:
+    """Return the table of what else keeps a group, beside ours; nothing when nothing does."""
+    found = group_rivals.measure(quick=quick)
+    return group_rivals.table(found) if found else []
 
 
 def measure_relay(quick: bool, folder: Path) -> list[str]:
@@ -167,6 +173,7 @@ SECTIONS: dict[str, Section] = {
     "groups": measure_groups,
     "node": measure_node,
     "rivals": measure_rivals,
+    "group_rivals": measure_group_rivals,
 }
 
 

@@ -46,13 +46,13 @@ MODES = {
 }
 UNITS = {"plain": "items/s", "many": "items/s", "large": "MB/s", "trip": "us"}
 COUNTS = {
-    "plain": 200_000,
-    "many": 800 * streams.BATCH_ITEMS,
-    "large": 3_000,
+    "plain": 150_000,
+    "many": 600 * streams.BATCH_ITEMS,
+    "large": 2_500,
     "trip": 1_000,
 }
 QUICK_COUNTS = {"plain": 2_000, "many": 10 * streams.BATCH_ITEMS, "large": 50, "trip": 20}
-FEWER = {"quic": 3}  # by carrier: what to divide the number of items by, since it is slower
+FEWER = {"quic": 4}  # by carrier: what to divide the number of items by, since it is slower
 TURNS = 5
 DONE_WITHIN_S = 60.0
 
@@ -88,7 +88,7 @@ class Rival:
         """What of it is not installed; empty when all is."""
         if importlib.util.find_spec(self.module) is None:
             return self.module
-        return "" if self.program is None or _find(self.program) else self.program
+        return "" if self.program is None or find_program(self.program) else self.program
 
 
 def _zenoh(carrier: str, *, shared_memory: bool = False) -> dict[str, Any]:
@@ -115,11 +115,11 @@ RIVALS = (
     ),
     Rival(
         "NATS", "tcp", {"client": "nats"}, "nats", "nats-server",
-        is_encrypted=False, ahead=("plain",), fewer=10,
+        is_encrypted=False, ahead=("plain",), fewer=20,
     ),
     Rival(
         "Redis, publish and subscribe", "tcp", {"client": "redis"}, "redis", "redis-server",
-        is_encrypted=False, ahead=("plain",), fewer=10,
+        is_encrypted=False, ahead=("plain",), fewer=20,
     ),
 )  # fmt: skip
 
@@ -259,7 +259,7 @@ def table(found: Iterable[Contender]) -> list[str]:
 # Processes: a server where there is one, who receives and who sends.
 
 
-def _find(program: str) -> str | None:
+def find_program(program: str) -> str | None:
     """Return where a program is: beside this Python, or on the path."""
     return shutil.which(program, path=sysconfig.get_path("scripts")) or shutil.which(program)
 
@@ -275,7 +275,7 @@ def _server(program: str | None) -> Iterator[int]:
         return
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [_find(program) or program, *server_settings(program, port, Path(folder))],
+            [find_program(program) or program, *server_settings(program, port, Path(folder))],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
