@@ -22,6 +22,7 @@ BENCHMARKS = (
     "carriers",
     "relay",
     "round_trip",
+    "large_item",
     "streams",
     "stream_rivals",
     "discovery",

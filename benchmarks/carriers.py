@@ -179,7 +179,7 @@ def _write_certificates(path: Path) -> None:
     )
 
 
-class _Frames(asyncio.BufferedProtocol):
+class Frames(asyncio.BufferedProtocol):
     """Cuts what comes into frames with a length in front."""
 
     def __init__(self, on_frame: Callable[[memoryview], None]) -> None:
@@ -229,13 +229,28 @@ class _Frames(asyncio.BufferedProtocol):
             self._on_frame(self._view[begin : begin + size])
 
 
-def _frame(data: bytes) -> bytes:
+def framed(data: bytes) -> bytes:
+    """Return data with its length in front."""
     return len(data).to_bytes(4) + data
 
 
 def own_folder() -> Path:
     """Return the folder that this run's processes share, with certificates and sockets."""
     return Path(os.environ[_FOLDER])
+
+
+def server_context() -> ssl.SSLContext:
+    """Return what a bare server shows: the certificate for loopback."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own_folder() / CERTIFICATE, own_folder() / KEY)
+    return context
+
+
+def client_context() -> ssl.SSLContext:
+    """Return what a bare client asks for: nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 async def _bare_serve(pipe: Pipe, options: dict[str, Any]) -> None:
@@ -252,22 +267,20 @@ async def _bare_serve(pipe: Pipe, options: dict[str, Any]) -> None:
         elif got >= count and not done.done():
             done.set_result({"rate": (got - first) / (loop.time() - start)})
 
-    def make() -> _Frames:
-        protocol: _Frames
+    def make() -> Frames:
+        protocol: Frames
 
         def answer(frame: memoryview) -> None:
-            protocol.transport.write(_frame(bytes(frame)))
+            protocol.transport.write(framed(bytes(frame)))
 
-        protocol = _Frames(answer if options["mode"] == "trip" else take)
+        protocol = Frames(answer if options["mode"] == "trip" else take)
         return protocol
 
     if options["carrier"] == "unix":
         where: Any = str(own_folder() / f"bare-{os.getpid()}")
         server = await loop.create_unix_server(make, where)
     else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(own_folder() / CERTIFICATE, own_folder() / KEY)
-        server = await loop.create_server(make, "127.0.0.1", 0, ssl=context)
+        server = await loop.create_server(make, "127.0.0.1", 0, ssl=server_context())
         where = server.sockets[0].getsockname()[1]
     pipe.send(where)
     pipe.send({} if options["mode"] == "trip" else await done)
@@ -280,22 +293,22 @@ async def _bare_talk(pipe: Pipe, options: dict[str, Any]) -> None:
     where = await streams._told(pipe)
     back: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def make() -> _Frames:
-        return _Frames(lambda frame: back.put_nowait(bytes(frame)))
+    def make() -> Frames:
+        return Frames(lambda frame: back.put_nowait(bytes(frame)))
 
     if options["carrier"] == "unix":
         transport, protocol = await loop.create_unix_connection(make, where)
     else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        transport, protocol = await loop.create_connection(make, "127.0.0.1", where, ssl=context)
+        transport, protocol = await loop.create_connection(
+            make, "127.0.0.1", where, ssl=client_context()
+        )
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     encode = msgspec.msgpack.Encoder().encode
     if options["mode"] == "trip":
         samples_s = []
         for number in range(options["count"]):
             start = loop.time()
-            transport.write(_frame(encode(streams.Ping(number))))
+            transport.write(framed(encode(streams.Ping(number))))
             await back.get()
             samples_s.append(loop.time() - start)
         pipe.send(streams._summary(samples_s))
@@ -307,7 +320,7 @@ async def _bare_talk(pipe: Pipe, options: dict[str, Any]) -> None:
             items, size = [streams.trade(number) for number in range(BATCH_ITEMS)], BATCH_ITEMS
         for start_at in range(0, options["count"] + size, size):
             batch = [items[start_at % len(items)]] if size == 1 else items
-            transport.write(_frame(encode(batch)))
+            transport.write(framed(encode(batch)))
             await protocol.until_room()
             if start_at % (16 * size) == 0:
                 await asyncio.sleep(0)

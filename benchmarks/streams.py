@@ -385,18 +385,18 @@ async def _consume_each(pipe: Pipe, options: dict[str, Any]) -> None:
             nodes[number // CONSUMERS_PER_NODE].streams.consume(Trade)
             for number in range(options["consumers"])
         ]
-        starts: list[float] = []
+        starts: list[tuple[float, float]] = []
 
         async def take(consumer: Any) -> None:
             got = len(await consumer.recv_many())
-            starts.append(time.process_time())
+            starts.append((time.process_time(), time.perf_counter()))
             while got < count:
                 got += len(await consumer.recv_many(MANY_ITEMS))
 
         await asyncio.gather(*(take(consumer) for consumer in consumers))
-        used_s = time.process_time() - starts[0]
+        used_s, took_s = time.process_time() - starts[0][0], time.perf_counter() - starts[0][1]
         deliveries = count * len(consumers)
-        pipe.send({"consumer_ns": used_s / deliveries * 1e9})
+        pipe.send({"consumer_ns": used_s / deliveries * 1e9, "rate": deliveries / took_s})
         await _told(pipe)
 
 
