@@ -1,17 +1,20 @@
 """What an item of 64 KiB costs both ends: the CPU of a process that has them on one event loop.
 
-Two nodes with default settings and one carrier, an item at a time through a stream; and the bare
-side, which writes the same records with a length in front. Beside them stands what one copy of
-so many bytes takes on the same machine, as copies are most of what differs.
+Two nodes with one carrier, an item at a time through a stream: default settings, and QUIC at the
+datagrams of real networks, too, with either engine. The bare side writes the same records with a
+length in front. Beside them stands what one copy of so many bytes takes on the same machine, as
+copies are most of what differs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import msgspec
 
@@ -19,12 +22,19 @@ from . import carriers, streams
 from .report import Row
 from .streams import LARGE_ITEM_BYTES, Blob
 
-ITEMS, ROUNDS = 1_000, 5
-NAMES = {
-    "unix": "Unix socket",
-    "tcp": "TLS over TCP",
-    "bare unix": carriers.BARE["unix"],
-    "bare tcp": carriers.BARE["tcp"],
+ITEMS, ROUNDS = 500, 5
+OURS: dict[str, dict[str, Any]] = {
+    carriers.NAMES["unix"]: {"carrier": "unix"},
+    carriers.NAMES["tcp"]: {"carrier": "tcp"},
+    carriers.NAMES["quic"]: {"carrier": "quic", "quic_engine": "aioquic"},
+    **{
+        f"QUIC, {streams.SMALL:,} B datagrams, {engine}": {
+            "carrier": "quic",
+            "datagram_bytes": streams.SMALL,
+            "quic_engine": engine,
+        }
+        for engine in ("aioquic", "qh3")
+    },
 }
 COPY = f"one copy of {LARGE_ITEM_BYTES // 1024} KiB"
 
@@ -34,21 +44,33 @@ Carry = Callable[[int], Awaitable[object]]  # so many items, from one end to the
 def run(quick: bool) -> list[Row]:
     """Measure all, ours beside the bare side."""
     found = measure(quick=quick)
-    rows = [
-        Row(f"{carrier}: a 64 KiB item, both ends", found[name], "CPU us", found[bare], bare)
-        for carrier in carriers.BARE
-        for name, bare in ((NAMES[carrier], NAMES[f"bare {carrier}"]),)
-    ]
+    rows = []
+    for name, options in OURS.items():
+        bare = carriers.BARE.get(options["carrier"], "")
+        if name in found:
+            rows.append(
+                Row(
+                    f"{name}: a 64 KiB item, both ends",
+                    found[name],
+                    "CPU us",
+                    found.get(bare),
+                    bare,
+                )
+            )
     return [*rows, Row(COPY, found[COPY], "CPU us")]
 
 
 def measure(*, quick: bool) -> dict[str, float]:
-    """Return the CPU in microseconds, of an item by its carrier, and of a copy."""
+    """Return the CPU in microseconds, of an item by its way, and of a copy."""
     count = 20 if quick else ITEMS
     found = {COPY: _copy_us(count)}
     with carriers.folder():
-        for name, shown in NAMES.items():
-            found[shown] = asyncio.run(_measure(name, count))
+        for name, options in OURS.items():
+            if options.get("quic_engine") != "qh3" or importlib.util.find_spec("qh3"):
+                some = count // 10 if options["carrier"] == "quic" else count
+                found[name] = asyncio.run(_measure(_nodes(options), some))
+        for carrier, name in carriers.BARE.items():
+            found[name] = asyncio.run(_measure(_bare(carrier), count))
     return found
 
 
@@ -60,9 +82,8 @@ def _copy_us(count: int) -> float:
     return (time.process_time() - begun) / count * 1e6
 
 
-async def _measure(name: str, count: int) -> float:
-    kind, _, carrier = name.rpartition(" ")
-    async with _bare(carrier) if kind else _nodes(carrier) as carry:
+async def _measure(way: AbstractAsyncContextManager[Carry], count: int) -> float:
+    async with way as carry:
         await carry(count)  # buffers have their size, and credit is given
         found = []
         for _ in range(ROUNDS):
@@ -73,10 +94,11 @@ async def _measure(name: str, count: int) -> float:
 
 
 @asynccontextmanager
-async def _nodes(carrier: str) -> AsyncIterator[Carry]:
-    options, items = {"carrier": carrier}, streams._blobs()
+async def _nodes(options: dict[str, Any]) -> AsyncIterator[Carry]:
+    items = streams._blobs()
     async with streams._node(options) as there, streams._node(options, str(there.addr)) as here:
-        consumer, producer = there.streams.consumer(Blob), here.streams.producer(Blob)
+        consumer = there.streams.consumer(Blob)
+        producer = here.streams.producer(Blob, disconnect_lagging=False)
         await producer.when().online()
 
         async def send(count: int) -> None:

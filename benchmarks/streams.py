@@ -298,7 +298,9 @@ def _summary(samples_s: list[float]) -> dict[str, float]:
 async def _node(options: dict[str, Any], bootstrap: str | None = None) -> AsyncIterator[Network]:
     carrier = options.get("carrier", "quic")
     transport = TransportConfig(
-        carriers=(carrier,), datagram_bytes_loopback=options.get("datagram_bytes", LARGE)
+        carriers=(carrier,),
+        datagram_bytes_loopback=options.get("datagram_bytes", LARGE),
+        quic_engine=options.get("quic_engine", "auto"),
     )
     known = [] if bootstrap is None else [bootstrap]
     rendezvous = carrier == "unix"  # whose folder has the sockets

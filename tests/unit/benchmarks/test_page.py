@@ -130,5 +130,5 @@ def test_growth_is_shown_with_the_figures_of_the_most_nodes(
 def test_a_large_item_is_measured_at_both_ends() -> None:
     lines = page.measure_large_item(True, Path())
     costs = [int(line.split("|")[2].removesuffix(" us ").replace(",", "")) for line in lines[2:]]
-    assert len(costs) == 5
+    assert len(costs) >= 7  # without the extra quic-native
     assert min(costs) > 0
