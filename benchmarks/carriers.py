@@ -19,6 +19,7 @@ import socket
 import ssl
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection as Pipe
@@ -94,33 +95,39 @@ def measure(
     bare: dict[str, list[float]] = {}
     for _ in range(rounds):
         for mode, amount in counts.items():
-            ours.setdefault(mode, []).append(measure_ours(carrier, mode, amount))
-        if carrier in BARE:
-            for mode in BARE_MODES:
-                bare.setdefault(mode, []).append(measure_bare(carrier, mode, counts[mode]))
+            for key, value in measure_ours(carrier, mode, amount).items():
+                ours.setdefault(key, []).append(value)
+        for mode in BARE_MODES if carrier in BARE else ():
+            for key, value in measure_bare(carrier, mode, counts[mode]).items():
+                bare.setdefault(key, []).append(value)
     return (
         {key: statistics.median(values) for key, values in ours.items()},
         {key: statistics.median(values) for key, values in bare.items()},
     )
 
 
-def measure_ours(carrier: str, mode: str, count: int) -> float:
-    """Return items/s one at a time ("plain") or in calls ("many"), MB/s, or a median in us."""
+def measure_ours(carrier: str, mode: str, count: int) -> dict[str, float]:
+    """Return the `figures` of one at a time ("plain"), in calls ("many"), "large" or "trip"."""
     options = {"carrier": carrier, "count": count, "many": mode == "many"}
-    if mode == "large":
-        return large_rate(carrier, LARGE_ITEM_BYTES, count)
-    if mode == "trip":
-        return streams._pair(streams._answer, streams._ask, options)["median_us"]
-    return streams._pair(streams._consume, streams._produce, options)["rate"]
+    listener, talker = {
+        "large": (streams._consume_large, streams._produce_large),
+        "trip": (streams._answer, streams._ask),
+    }.get(mode, (streams._consume, streams._produce))
+    return figures(mode, streams._pair(listener, talker, options))
 
 
-def measure_bare(carrier: str, mode: str, count: int) -> float:
+def measure_bare(carrier: str, mode: str, count: int) -> dict[str, float]:
     """Return the same of the bare side, which has no way to send one at a time."""
     options = {"carrier": carrier, "mode": mode, "count": count}
-    pair = streams._pair(_bare_serve, _bare_talk, options)
+    return figures(mode, streams._pair(_bare_serve, _bare_talk, options))
+
+
+def figures(mode: str, pair: dict[str, float]) -> dict[str, float]:
+    """Return what a pair of processes measured: items/s, MB/s or a median in us, and the CPU."""
     if mode == "trip":
-        return pair["median_us"]
-    return pair["rate"] * (LARGE_ITEM_BYTES / 1e6 if mode == "large" else 1.0)
+        return {mode: pair["median_us"]}
+    rate = pair["rate"] * (LARGE_ITEM_BYTES / 1e6 if mode == "large" else 1.0)
+    return {mode: rate, f"{mode} CPU": pair["sender_us"] + pair["receiver_us"]}
 
 
 def large_rate(carrier: str, item_bytes: int, count: int) -> float:
@@ -257,15 +264,16 @@ async def _bare_serve(pipe: Pipe, options: dict[str, Any]) -> None:
     loop, count = asyncio.get_running_loop(), options["count"]
     done: asyncio.Future[dict[str, float]] = loop.create_future()
     decode = (_BLOBS if options["mode"] == "large" else _ITEMS).decode
-    got, first, start = 0, 0, 0.0
+    got, first, start, cpu_s = 0, 0, 0.0, 0.0
 
     def take(frame: memoryview) -> None:
-        nonlocal got, first, start
+        nonlocal got, first, start, cpu_s
         got += len(decode(frame))
         if not start:
-            first, start = got, loop.time()
+            first, start, cpu_s = got, loop.time(), time.process_time()
         elif got >= count and not done.done():
-            done.set_result({"rate": (got - first) / (loop.time() - start)})
+            cpu_us = streams._cpu_us(cpu_s, got - first)
+            done.set_result({"rate": (got - first) / (loop.time() - start), "receiver_us": cpu_us})
 
     def make() -> Frames:
         protocol: Frames
@@ -318,12 +326,13 @@ async def _bare_talk(pipe: Pipe, options: dict[str, Any]) -> None:
             items, size = streams._blobs(), 1
         else:
             items, size = [streams.trade(number) for number in range(BATCH_ITEMS)], BATCH_ITEMS
+        cpu_s = time.process_time()
         for start_at in range(0, options["count"] + size, size):
             batch = [items[start_at % len(items)]] if size == 1 else items
             transport.write(framed(encode(batch)))
             await protocol.until_room()
             if start_at % (16 * size) == 0:
                 await asyncio.sleep(0)
-        pipe.send({})
+        pipe.send({"sender_us": streams._cpu_us(cpu_s, options["count"] + size)})
     await streams._told(pipe)
     transport.close()

@@ -205,10 +205,10 @@ def _contenders(rivals: Iterable[Rival]) -> Iterator[Contender]:
             installed.append(rival)
     for carrier in sorted({rival.beside for rival in installed}, key=carriers.CARRIERS.index):
         is_encrypted = carrier != "unix"
-        ours = functools.partial(_measure_of, carriers.measure_ours, carrier)
+        ours = functools.partial(carriers.measure_ours, carrier)
         yield Contender(f"ours, {carriers.NAMES[carrier]}", carrier, is_encrypted, ours)
         if carrier in carriers.BARE:
-            bare = functools.partial(_measure_of, carriers.measure_bare, carrier)
+            bare = functools.partial(carriers.measure_bare, carrier)
             name = carriers.BARE[carrier]
             yield Contender(name, carrier, is_encrypted, bare, carriers.BARE_MODES)
         for rival in installed:
@@ -217,43 +217,43 @@ def _contenders(rivals: Iterable[Rival]) -> Iterator[Contender]:
                 yield Contender(rival.name, carrier, rival.is_encrypted, theirs, rival=rival)
 
 
-def _measure_of(
-    side: Callable[[str, str, int], float], carrier: str, mode: str, count: int
-) -> dict[str, float]:
-    return {mode: side(carrier, mode, count)}
-
-
 def _measure_rival(rival: Rival, mode: str, count: int) -> dict[str, float]:
     with _server(rival.program) as port:
         count //= 1 if mode == "trip" else rival.fewer
         options = {**rival.options, "mode": mode, "count": count, "port": port}
         pair = streams._pair(_serve, _talk, options)
-    if mode == "trip":
-        return {mode: pair["median_us"]}
-    scale = streams.LARGE_ITEM_BYTES / 1e6 if mode == "large" else 1.0
-    return {mode: pair["rate"] * scale, "lost": pair["lost"]}
+    return {**carriers.figures(mode, pair), "lost": pair.get("lost", 0)}
 
 
 def table(found: Iterable[Contender]) -> list[str]:
     """Return what was found as the lines of a table."""
-    lines = [
-        "| | encrypted | items/s, one at a time | items/s, in bulk | MB/s, 64 KiB items "
-        "| round trip |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
+    names = (
+        "",
+        "encrypted",
+        "items/s, one at a time",
+        "CPU",
+        "items/s, in bulk",
+        "MB/s, 64 KiB items",
+        "CPU",
+        "round trip",
+    )
+    lines = [f"| {' | '.join(names)} |", "| --- | --- |" + " ---: |" * (len(names) - 2)]
     for one in found:
         name = one.name + (f" ({one.lost:,} lost)" if one.lost else "")
         cells = [name, "yes" if one.is_encrypted else "no"]
-        for mode, unit in UNITS.items():
-            value = one.median(mode)
-            if value is None:
-                cells.append("")
-            elif unit == "items/s":
-                cells.append(shown(value))
-            else:
-                cells.append(f"{value:,.0f}{' us' if unit == 'us' else ''}")
+        for figure in ("plain", "plain CPU", "many", "large", "large CPU", "trip"):
+            value = one.median(figure)
+            cells.append("" if value is None else _shown(figure, value))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _shown(figure: str, value: float) -> str:
+    if UNITS.get(figure) == "items/s":
+        return shown(value)
+    if figure == "large":
+        return f"{value:,.0f}"
+    return f"{value:,.0f} us" if value >= 10 else f"{value:.1f} us"
 
 
 # Processes: a server where there is one, who receives and who sends.
@@ -315,24 +315,29 @@ class Meter:
         self._decode = msgspec.msgpack.Decoder(kinds.get(mode, list[streams.Trade])).decode
         self._is_many = mode == "many"
         self._got = self._first = 0
-        self._started = self._ended = 0.0
+        self._started = self._ended = self._cpu_s = 0.0
 
     def take(self, data: bytes) -> bool:
         """Take a message; return whether it was the empty one, which is the last."""
         if not data:
             self._ended = time.perf_counter()
+            self._cpu_s = time.process_time() - self._cpu_s
             return True
         found = self._decode(data)
         self._got += len(found) if self._is_many else 1
         if not self._started:
             self._started, self._first = time.perf_counter(), self._got
+            self._cpu_s = time.process_time()
         return False
 
     def report(self, count: int) -> dict[str, float]:
-        """Return the rate, and how many of those that were sent did not arrive."""
-        elapsed_s = self._ended - self._started
-        rate = (self._got - self._first) / elapsed_s if self._started else 0.0
-        return {"rate": rate, "lost": count - self._got}
+        """Return the rate, the CPU of each, and how many of those sent did not arrive."""
+        timed, elapsed_s = self._got - self._first, self._ended - self._started
+        return {
+            "rate": timed / elapsed_s if self._started else 0.0,
+            "receiver_us": self._cpu_s / max(1, timed) * 1e6,
+            "lost": count - self._got,
+        }
 
 
 def messages(mode: str, count: int) -> Iterable[bytes]:
@@ -379,6 +384,8 @@ async def _talk(pipe: Pipe, options: dict[str, Any]) -> None:
             samples_s = await side.ask(pings, decode)
             pipe.send(streams._summary(samples_s))
         else:
-            await side.send(messages(options["mode"], options["count"]))
-            pipe.send({})
+            sent = messages(options["mode"], options["count"])
+            cpu_s = time.process_time()
+            await side.send(sent)
+            pipe.send({"sender_us": streams._cpu_us(cpu_s, options["count"])})
         await streams._told(pipe)

@@ -285,6 +285,11 @@ async def _told(pipe: Pipe) -> Any:
     return await asyncio.to_thread(pipe.recv)
 
 
+def _cpu_us(since_s: float, items: int) -> float:
+    """Return the CPU of this process for each of some items."""
+    return (time.process_time() - since_s) / items * 1e6
+
+
 def _summary(samples_s: list[float]) -> dict[str, float]:
     ordered = sorted(samples_s)
     p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
@@ -316,7 +321,7 @@ async def _consume(pipe: Pipe, options: dict[str, Any]) -> None:
         pipe.send(str(net.addr))
         consumer = net.streams.consume(Trade)
         got = len(await consumer.recv_many())
-        start, first = loop.time(), got
+        start, first, cpu_s = loop.time(), got, time.process_time()
         if options["many"]:
             while got < count:
                 got += len(await consumer.recv_many(MANY_ITEMS))
@@ -325,7 +330,8 @@ async def _consume(pipe: Pipe, options: dict[str, Any]) -> None:
                 got += 1
                 if got == count:
                     break
-        pipe.send({"rate": (count - first) / (loop.time() - start)})
+        items_per_s = (count - first) / (loop.time() - start)
+        pipe.send({"rate": items_per_s, "receiver_us": _cpu_us(cpu_s, count - first)})
         await _told(pipe)
 
 
@@ -335,13 +341,14 @@ async def _produce(pipe: Pipe, options: dict[str, Any]) -> None:
         buffer_size = MANY_BUFFER_ITEMS if options["many"] else None
         producer = net.streams.producer(Trade, buffer_size=buffer_size)
         await producer.when().online()
+        cpu_s = time.process_time()
         if options["many"]:
             for start in range(0, len(items), MANY_ITEMS):
                 await producer.send_many(items[start : start + MANY_ITEMS])
         else:
             for item in items:
                 await producer.send(item)
-        pipe.send({})
+        pipe.send({"sender_us": _cpu_us(cpu_s, len(items))})
         await _told(pipe)
 
 
@@ -351,12 +358,13 @@ async def _consume_large(pipe: Pipe, options: dict[str, Any]) -> None:
         pipe.send(str(net.addr))
         consumer = net.streams.consume(Blob)
         await consumer.recv()
-        start, got = loop.time(), 1
+        start, got, cpu_s = loop.time(), 1, time.process_time()
         async for _item in consumer:
             got += 1
             if got == count:
                 break
-        pipe.send({"rate": (count - 1) / (loop.time() - start)})
+        items_per_s = (count - 1) / (loop.time() - start)
+        pipe.send({"rate": items_per_s, "receiver_us": _cpu_us(cpu_s, count - 1)})
         await _told(pipe)
 
 
@@ -365,9 +373,10 @@ async def _produce_large(pipe: Pipe, options: dict[str, Any]) -> None:
     async with _node(options, await _told(pipe)) as net:
         producer = net.streams.produce(Blob)
         await producer.when().online()
+        cpu_s = time.process_time()
         for number in range(options["count"]):
             await producer.send(items[number % len(items)])
-        pipe.send({})
+        pipe.send({"sender_us": _cpu_us(cpu_s, options["count"])})
         await _told(pipe)
 
 

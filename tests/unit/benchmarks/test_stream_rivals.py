@@ -35,7 +35,8 @@ def test_a_meter_counts_what_did_not_arrive() -> None:
 def test_nothing_that_arrives_is_a_rate_of_zero() -> None:
     meter = Meter("plain")
     assert meter.take(b"")
-    assert meter.report(10) == {"rate": 0.0, "lost": 10}
+    assert meter.report(10)["rate"] == 0.0
+    assert meter.report(10)["lost"] == 10
 
 
 def test_a_meter_decodes() -> None:
@@ -103,13 +104,14 @@ def test_ours_is_held_to_what_the_rival_is_named_for() -> None:
 
 def test_a_table_shows_medians_and_what_was_lost() -> None:
     ours = figures("ours", plain=468_000, many=1_110_000, large=966.4, trip=227.4)
+    ours.found |= {"plain CPU": [2.64], "large CPU": [60.2]}
     bare = figures("bare", many=2_000_000, large=2000, trip=50)
     bare.is_encrypted = False
     lossy = figures("lossy", plain=1, many=1, large=1, trip=1)
     lossy.found["lost"] = [0, 12]
     *_, first, second, third = stream_rivals.table([ours, bare, lossy])
-    assert first == "| ours | yes | 468 k | 1.11 M | 966 | 227 us |"
-    assert second == "| bare | no |  | 2 M | 2,000 | 50 us |"
+    assert first == "| ours | yes | 468 k | 2.6 us | 1.11 M | 966 | 60 us | 227 us |"
+    assert second == "| bare | no |  |  | 2 M | 2,000 |  | 50 us |"
     assert third.startswith("| lossy (12 lost) |")
 
 
@@ -117,17 +119,16 @@ def test_turns_measure_all_that_are_installed(monkeypatch: pytest.MonkeyPatch) -
     """Figure by figure, ours first, then the bare side, then the others."""
     asked: list[tuple[str, str]] = []
 
-    def note(name: str, *, is_rival: bool = False) -> Any:
-        def measure(*found: Any) -> Any:
-            mode = found[-2]
+    def note(name: str) -> Any:
+        def measure(_what: Any, mode: str, _count: int) -> dict[str, float]:
             asked.append((name, mode))
-            return {mode: 1.0, "lost": 0} if is_rival else 1.0
+            return {mode: 1.0}
 
         return measure
 
     monkeypatch.setattr(carriers, "measure_ours", note("ours"))
     monkeypatch.setattr(carriers, "measure_bare", note("bare"))
-    monkeypatch.setattr(stream_rivals, "_measure_rival", note("rival", is_rival=True))
+    monkeypatch.setattr(stream_rivals, "_measure_rival", note("rival"))
     rival = dataclasses.replace(ZENOH, module="json")
     found = stream_rivals.measure(quick=True, rivals=[rival])
     assert [one.name for one in found] == ["ours, TLS over TCP", "bare TLS over TCP", ZENOH.name]
@@ -142,4 +143,4 @@ def test_zenoh_runs_with_tiny_inputs(mode: str) -> None:
     with carriers.folder():
         found = stream_rivals._measure_rival(ZENOH, mode, 20)
     assert found[mode] > 0
-    assert found.get("lost", 0) == 0
+    assert found["lost"] == 0
