@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import ipaddress
 import os
 import socket
 import ssl
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection as Pipe
@@ -34,11 +36,14 @@ from .report import Row
 from .streams import BATCH_ITEMS, LARGE_ITEM_BYTES, Blob, Trade
 
 CARRIERS = ("unix", "tcp", "quic")
+NAMES = {"unix": "Unix socket", "tcp": "TLS over TCP", "quic": "QUIC, 16 KiB datagrams"}
 BARE = {"unix": "bare Unix socket", "tcp": "bare TLS over TCP"}
+BARE_MODES = ("many", "large", "trip")
 BARS = {  # of bare: large items, round trip (times as long)
     "unix": (0.5, 2.0),
     "tcp": (0.7, 1.6),
 }
+AUTHORITY, CERTIFICATE, KEY = "authority.pem", "certificate.pem", "key.pem"
 _FOLDER = "MOSAIK_BENCH_FOLDER"
 _ITEMS: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(list[Trade])
 _BLOBS: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(list[Blob])
@@ -55,7 +60,7 @@ def run(quick: bool) -> list[Row]:
             name = BARE.get(carrier, "")
             for key, what in (("plain", "send() and async for"), ("many", "send_many()")):
                 found = f"{carrier}: {what}, 100 B"
-                rows.append(Row(found, ours[key], "items/s", bare.get("items"), name))
+                rows.append(Row(found, ours[key], "items/s", bare.get("many"), name))
             rows += [
                 _row(f"{carrier}: 64 KiB items", ours, bare, "large", "MB/s", name, share, quick),
                 _row(f"{carrier}: round trip", ours, bare, "trip", "us", name, times, quick),
@@ -84,38 +89,45 @@ def measure(
     carrier: str, *, rounds: int, quick: bool = False
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return medians of ours and of the bare side: items/s, MB/s and microseconds."""
-    options = {"carrier": carrier}
     count, large, trips = (20_000, 200, 50) if quick else (300_000, 6_000, 2_000)
+    counts = {"plain": count, "many": count, "large": large, "trip": trips}
     ours: dict[str, list[float]] = {}
     bare: dict[str, list[float]] = {}
-
-    def note(found: dict[str, list[float]], key: str, value: float) -> None:
-        found.setdefault(key, []).append(value)
-
     for _ in range(rounds):
-        for key, many in (("plain", False), ("many", True)):
-            pair = streams._pair(
-                streams._consume, streams._produce, {**options, "count": count, "many": many}
-            )
-            note(ours, key, pair["rate"])
-        note(ours, "large", large_rate(carrier, LARGE_ITEM_BYTES, large))
-        pair = streams._pair(streams._answer, streams._ask, {**options, "count": trips})
-        note(ours, "trip", pair["median_us"])
-        if carrier in BARE:
-            for key, mode, amount in (
-                ("items", "items", count),
-                ("large", "large", large),
-                ("trip", "trip", trips),
-            ):
-                pair = streams._pair(
-                    _bare_serve, _bare_talk, {**options, "mode": mode, "count": amount}
-                )
-                scale = LARGE_ITEM_BYTES / 1e6 if key == "large" else 1.0
-                note(bare, key, pair["rate" if key != "trip" else "median_us"] * scale)
+        for mode, amount in counts.items():
+            for key, value in measure_ours(carrier, mode, amount).items():
+                ours.setdefault(key, []).append(value)
+        for mode in BARE_MODES if carrier in BARE else ():
+            for key, value in measure_bare(carrier, mode, counts[mode]).items():
+                bare.setdefault(key, []).append(value)
     return (
         {key: statistics.median(values) for key, values in ours.items()},
         {key: statistics.median(values) for key, values in bare.items()},
     )
+
+
+def measure_ours(carrier: str, mode: str, count: int) -> dict[str, float]:
+    """Return the `figures` of one at a time ("plain"), in calls ("many"), "large" or "trip"."""
+    options = {"carrier": carrier, "count": count, "many": mode == "many"}
+    listener, talker = {
+        "large": (streams._consume_large, streams._produce_large),
+        "trip": (streams._answer, streams._ask),
+    }.get(mode, (streams._consume, streams._produce))
+    return figures(mode, streams._pair(listener, talker, options))
+
+
+def measure_bare(carrier: str, mode: str, count: int) -> dict[str, float]:
+    """Return the same of the bare side, which has no way to send one at a time."""
+    options = {"carrier": carrier, "mode": mode, "count": count}
+    return figures(mode, streams._pair(_bare_serve, _bare_talk, options))
+
+
+def figures(mode: str, pair: dict[str, float]) -> dict[str, float]:
+    """Return what a pair of processes measured: items/s, MB/s or a median in us, and the CPU."""
+    if mode == "trip":
+        return {mode: pair["median_us"]}
+    rate = pair["rate"] * (LARGE_ITEM_BYTES / 1e6 if mode == "large" else 1.0)
+    return {mode: rate, f"{mode} CPU": pair["sender_us"] + pair["receiver_us"]}
 
 
 def large_rate(carrier: str, item_bytes: int, count: int) -> float:
@@ -132,7 +144,7 @@ def folder() -> Iterator[None]:
         path = stack.enter_context(tempfile.TemporaryDirectory())
         before = {name: os.environ.get(name) for name in (_FOLDER, "MOSAIK_RUNTIME_DIR")}
         os.environ.update({_FOLDER: path, "MOSAIK_RUNTIME_DIR": path})
-        _write_certificate(Path(path))
+        _write_certificates(Path(path))
         try:
             yield
         finally:
@@ -145,28 +157,36 @@ def folder() -> Iterator[None]:
 # Bare asyncio.
 
 
-def _write_certificate(path: Path) -> None:
-    key = Ed25519PrivateKey.generate()
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bare")])
+def _write_certificates(path: Path) -> None:
+    """Write a certificate for loopback, its key, and the authority that signed it."""
+    names = [
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("root", "bare")
+    ]
+    keys = [Ed25519PrivateKey.generate() for _ in names]
+    loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, None)
-    )
     pem = serialization.Encoding.PEM
-    (path / "certificate.pem").write_bytes(certificate.public_bytes(pem))
-    (path / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for name, key, is_root in zip(names, keys, (True, False), strict=True):
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(names[0])
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
+            .sign(keys[0], None)
+        )
+        file = AUTHORITY if is_root else CERTIFICATE
+        (path / file).write_bytes(certificate.public_bytes(pem))
+    (path / KEY).write_bytes(
+        keys[1].private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
 
 
-class _Frames(asyncio.BufferedProtocol):
+class Frames(asyncio.BufferedProtocol):
     """Cuts what comes into frames with a length in front."""
 
     def __init__(self, on_frame: Callable[[memoryview], None]) -> None:
@@ -216,44 +236,59 @@ class _Frames(asyncio.BufferedProtocol):
             self._on_frame(self._view[begin : begin + size])
 
 
-def _frame(data: bytes) -> bytes:
+def framed(data: bytes) -> bytes:
+    """Return data with its length in front."""
     return len(data).to_bytes(4) + data
 
 
-def _path() -> Path:
+def own_folder() -> Path:
+    """Return the folder that this run's processes share, with certificates and sockets."""
     return Path(os.environ[_FOLDER])
+
+
+def server_context() -> ssl.SSLContext:
+    """Return what a bare server shows: the certificate for loopback."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own_folder() / CERTIFICATE, own_folder() / KEY)
+    return context
+
+
+def client_context() -> ssl.SSLContext:
+    """Return what a bare client asks for: nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 async def _bare_serve(pipe: Pipe, options: dict[str, Any]) -> None:
     loop, count = asyncio.get_running_loop(), options["count"]
     done: asyncio.Future[dict[str, float]] = loop.create_future()
     decode = (_BLOBS if options["mode"] == "large" else _ITEMS).decode
-    got, first, start = 0, 0, 0.0
+    got, first, start, cpu_s = 0, 0, 0.0, 0.0
 
     def take(frame: memoryview) -> None:
-        nonlocal got, first, start
+        nonlocal got, first, start, cpu_s
         got += len(decode(frame))
         if not start:
-            first, start = got, loop.time()
+            first, start, cpu_s = got, loop.time(), time.process_time()
         elif got >= count and not done.done():
-            done.set_result({"rate": (got - first) / (loop.time() - start)})
+            cpu_us = streams._cpu_us(cpu_s, got - first)
+            done.set_result({"rate": (got - first) / (loop.time() - start), "receiver_us": cpu_us})
 
-    def make() -> _Frames:
-        protocol: _Frames
+    def make() -> Frames:
+        protocol: Frames
 
         def answer(frame: memoryview) -> None:
-            protocol.transport.write(_frame(bytes(frame)))
+            protocol.transport.write(framed(bytes(frame)))
 
-        protocol = _Frames(answer if options["mode"] == "trip" else take)
+        protocol = Frames(answer if options["mode"] == "trip" else take)
         return protocol
 
     if options["carrier"] == "unix":
-        where: Any = str(_path() / f"bare-{os.getpid()}")
+        where: Any = str(own_folder() / f"bare-{os.getpid()}")
         server = await loop.create_unix_server(make, where)
     else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(_path() / "certificate.pem", _path() / "key.pem")
-        server = await loop.create_server(make, "127.0.0.1", 0, ssl=context)
+        server = await loop.create_server(make, "127.0.0.1", 0, ssl=server_context())
         where = server.sockets[0].getsockname()[1]
     pipe.send(where)
     pipe.send({} if options["mode"] == "trip" else await done)
@@ -266,22 +301,22 @@ async def _bare_talk(pipe: Pipe, options: dict[str, Any]) -> None:
     where = await streams._told(pipe)
     back: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def make() -> _Frames:
-        return _Frames(lambda frame: back.put_nowait(bytes(frame)))
+    def make() -> Frames:
+        return Frames(lambda frame: back.put_nowait(bytes(frame)))
 
     if options["carrier"] == "unix":
         transport, protocol = await loop.create_unix_connection(make, where)
     else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        transport, protocol = await loop.create_connection(make, "127.0.0.1", where, ssl=context)
+        transport, protocol = await loop.create_connection(
+            make, "127.0.0.1", where, ssl=client_context()
+        )
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     encode = msgspec.msgpack.Encoder().encode
     if options["mode"] == "trip":
         samples_s = []
         for number in range(options["count"]):
             start = loop.time()
-            transport.write(_frame(encode(streams.Ping(number))))
+            transport.write(framed(encode(streams.Ping(number))))
             await back.get()
             samples_s.append(loop.time() - start)
         pipe.send(streams._summary(samples_s))
@@ -291,12 +326,13 @@ async def _bare_talk(pipe: Pipe, options: dict[str, Any]) -> None:
             items, size = streams._blobs(), 1
         else:
             items, size = [streams.trade(number) for number in range(BATCH_ITEMS)], BATCH_ITEMS
+        cpu_s = time.process_time()
         for start_at in range(0, options["count"] + size, size):
             batch = [items[start_at % len(items)]] if size == 1 else items
-            transport.write(_frame(encode(batch)))
+            transport.write(framed(encode(batch)))
             await protocol.until_room()
             if start_at % (16 * size) == 0:
                 await asyncio.sleep(0)
-        pipe.send({})
+        pipe.send({"sender_us": streams._cpu_us(cpu_s, options["count"] + size)})
     await streams._told(pipe)
     transport.close()

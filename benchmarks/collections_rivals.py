@@ -1,6 +1,6 @@
 """What users would pick instead of a `Map`: the `ReplDict` of PySyncObj, in three processes.
 
-With the settings that serve it best (see `group_rivals`) and with its own. The
+With the settings that serve it best (see `pysyncobj_group`) and with its own. The
 late one is the third member, which is started when the others are full.
 
 What is not installed is left out, and the report says so: it is looked for in
@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 from .collections_nodes import pairs
-from .group_rivals import DEFAULTS, TICK_S, TUNED, _free_ports
+from .pysyncobj_group import DEFAULTS, TICK_S, TUNED, free_ports
 from .report import Row
 
 MEMBERS = 3
@@ -48,7 +48,7 @@ def run(quick: bool = False) -> list[Row]:
 
 def _measure(settings: dict[str, Any], count: int) -> dict[str, float]:
     context = multiprocessing.get_context("spawn")
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(MEMBERS)]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(MEMBERS)]
     with ExitStack() as stack:
         pipes: list[Pipe] = []
 

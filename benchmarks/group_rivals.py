@@ -1,190 +1,156 @@
-"""What users would pick instead of groups: PySyncObj, three processes on loopback.
+"""What users would pick instead of groups, by turns with ours: PySyncObj and etcd.
 
-Measured as its own documentation shows, and once more with the settings that
-serve each figure best: its own thread wakes up twenty times a second and holds
-commands back for a tenth of a second, so the tuned one is ticked by the caller,
-sends every half a millisecond, and each command at once when there is one at a
-time. Commands are the same: a counter is added to. It speaks plain TCP, and
-once more with its own encryption, which is what groups always have.
+Three members in processes of their own on loopback. Commands are issued at the leader: for ours
+and PySyncObj in the leader's own process, for etcd by a client of it. Each is awaited by itself.
+A turn starts each group anew, and the median of the turns counts.
 
-What is not installed is left out, and the report says so. It is looked for in
-the environment and is no dependency of the project.
+What is not installed is left out, and the report says so: ``pysyncobj`` and ``aetcd`` are looked
+for in the environment, ``etcd`` beside this Python or on the path.
 """
 
 from __future__ import annotations
 
-import importlib
-import multiprocessing
-import socket
-import threading
-import time
-from contextlib import ExitStack
-from multiprocessing.connection import Connection as Pipe
+import functools
+import importlib.util
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
-from typing import Any
 
+from . import etcd_group, groups, pysyncobj_group
+from .pysyncobj_group import AT_ONCE, DEFAULTS, ENCRYPTED, MEMBERS, TUNED
 from .report import Row
+from .stream_rivals import find_program
 
-MEMBERS = 3
-TICK_S = 0.0005
-READY_WITHIN_S = 20.0
-LARGE_BYTES = 1 << 22
-
-DEFAULTS: dict[str, Any] = {}
-TUNED: dict[str, Any] = {
-    "autoTick": False,
-    "appendEntriesPeriod": TICK_S,
-    "appendEntriesBatchSizeBytes": LARGE_BYTES,
-    "sendBufferSize": LARGE_BYTES,
-    "recvBufferSize": LARGE_BYTES,
+TURNS = 3
+IN_FLIGHT = (256, 4096)
+FIGURES = {
+    **{str(many): f"commands, {many:,} in flight" for many in IN_FLIGHT},
+    "alone_us": "one at a time",
 }
-ENCRYPTED = TUNED | {"password": "benchmark"}
-AT_ONCE = TUNED | {"appendEntriesUseBatch": False}
+
+Measure = Callable[[int], dict[str, float]]  # with counts divided by so many: figures by name
 
 
-def run(quick: bool = False) -> list[Row]:
-    """Measure it when it is installed: rates with default and best settings, and one at a time."""
-    try:
-        importlib.import_module("pysyncobj")
-    except ImportError:
-        print("[PySyncObj is not installed]", end=" ", flush=True)
-        return []
-    scale = 100 if quick else 1
+@dataclass(slots=True)
+class Contender:
+    """One of those that take turns, what of ours it is beside, and what was found of it."""
+
+    name: str
+    measure: Measure
+    beside: str = ""
+    found: dict[str, list[float]] = field(default_factory=dict)
+
+    def median(self, figure: str) -> float | None:
+        """Return the median of a figure, or None without one."""
+        values = self.found.get(figure)
+        return median(values) if values else None
+
+
+def run(quick: bool) -> list[Row]:
+    """Measure each one that is installed, and ours between them."""
+    found = measure(quick=quick)
+    ours = {one.name: one for one in found}
     rows = []
-    for name, settings, count in (
-        ("default", DEFAULTS, 5000),
-        ("best", TUNED, 50_000),
-        ("best, encrypted", ENCRYPTED, 20_000),
-    ):
-        for in_flight in (256, 4096):
-            rate = _measure(settings, count // scale, in_flight)["per_s"]
-            label = f"PySyncObj: commands, {in_flight:,} in flight, {name}"
-            rows.append(Row(label, rate, "commands/s"))
-    found = _measure(AT_ONCE, 2000 // scale, 1)
-    rows.append(Row("PySyncObj: one at a time, median, best", found["median_us"], "us"))
+    for one in found:
+        for figure, what in FIGURES.items() if one.beside else ():
+            value, baseline = ours[one.beside].median(figure), one.median(figure)
+            if value is not None and baseline is not None:
+                unit = "us" if figure == "alone_us" else "commands/s"
+                rows.append(Row(f"groups: {what}, vs {one.name}", value, unit, baseline, one.name))
     return rows
 
 
-def _measure(settings: dict[str, Any], count: int, in_flight: int) -> dict[str, float]:
-    """Let the leader of three execute commands; return the rate and the median time of one."""
-    context = multiprocessing.get_context("spawn")
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(MEMBERS)]
-    with ExitStack() as stack:
-        pipes = []
-        for own in addresses:
-            here, there = context.Pipe()
-            others = [address for address in addresses if address != own]
-            process = context.Process(target=_member, args=(there, own, others, settings))
-            process.daemon = True
-            process.start()
-            stack.callback(process.join, 10)
-            stack.callback(process.kill)
-            pipes.append(here)
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not any(leads := [_ask(pipe, ("leads",)) for pipe in pipes]):
-            assert time.monotonic() < deadline, "PySyncObj has no leader"
-        leader = pipes[leads.index(True)]
-        _ask(leader, ("load", max(1, count // 10), in_flight))  # to warm up
-        found: dict[str, float] = _ask(leader, ("load", count, in_flight))
-        return found
+def measure(*, quick: bool) -> list[Contender]:
+    """Measure ours and who is installed, by turns; return all with their figures."""
+    contenders = list(_contenders())
+    for _ in range(1 if quick else TURNS):
+        for one in contenders:
+            for figure, value in one.measure(100 if quick else 1).items():
+                one.found.setdefault(figure, []).append(value)
+    return contenders
 
 
-def _ask(pipe: Pipe, question: tuple[Any, ...]) -> Any:
-    pipe.send(question)
-    return pipe.recv()
+def _contenders() -> Iterator[Contender]:
+    """Yield those to measure: ours when there is one to compare it with."""
+    rivals: list[Contender] = []
+    for name, module, program, made in (
+        ("PySyncObj", "pysyncobj", None, _pysyncobj),
+        ("etcd", "aetcd", "etcd", _etcd),
+    ):
+        missing = "" if importlib.util.find_spec(module) else module
+        if not missing and program is not None and find_program(program) is None:
+            missing = program
+        if missing:
+            print(f"[{name}: {missing} is not installed]", end=" ", flush=True)
+        else:
+            rivals += made()
+    for is_durable, name in ((False, "ours, in memory"), (True, "ours, durable")):
+        beside = [one for one in rivals if one.beside == name]
+        if beside:
+            yield Contender(name, functools.partial(_measure_ours, is_durable))
+            yield from beside
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+def _pysyncobj() -> Iterator[Contender]:
+    for name, settings, count in (
+        ("default settings", DEFAULTS, 5_000),
+        ("best settings", TUNED, 20_000),
+        ("best settings, encrypted", ENCRYPTED, 20_000),
+    ):
+        measured = functools.partial(_measure_pysyncobj, settings, count)
+        yield Contender(f"PySyncObj, {name}", measured, "ours, in memory")
 
 
-# A member's process.
+def _etcd() -> Iterator[Contender]:
+    for is_durable, name, beside in (
+        (False, "etcd, without syncs", "ours, in memory"),
+        (True, "etcd", "ours, durable"),
+    ):
+        yield Contender(name, functools.partial(_measure_etcd, is_durable), beside)
 
 
-def _member(pipe: Pipe, own: str, others: list[str], settings: dict[str, Any]) -> None:
-    library = importlib.import_module("pysyncobj")
-
-    class Counter(library.SyncObj):  # type: ignore[name-defined, misc]  # not installed as a rule
-        def __init__(self) -> None:
-            super().__init__(own, others, library.SyncObjConf(**settings))
-            self.value = 0
-
-        @library.replicated  # type: ignore[untyped-decorator]
-        def add(self, amount: int) -> int:
-            self.value += amount
-            return self.value
-
-    counter = Counter()
-    is_ticked = settings.get("autoTick", True)
-    while True:
-        while not pipe.poll(0.01 if is_ticked else 0):
-            if not is_ticked:
-                counter.doTick(0.01)
-        match pipe.recv():
-            case ("leads",):
-                is_ready = counter.isReady() and counter._getLeader() == counter.selfNode
-                pipe.send(is_ready)
-            case ("load", count, in_flight):
-                load = _load_apart if is_ticked else _load_ticking
-                pipe.send(load(counter, count, in_flight))
+def _measure_ours(is_durable: bool, scale: int) -> dict[str, float]:
+    found: dict[str, float] = {}
+    with (
+        tempfile.TemporaryDirectory(dir=Path.cwd()) as name,
+        groups.running_group(MEMBERS, Path(name) if is_durable else None) as group,
+    ):
+        leader, _ = group.split()
+        for many in IN_FLIGHT:
+            leader.ask("load", count=2_000 // scale, in_flight=many)  # to warm up
+            count = 20_000 // scale
+            found[str(many)] = leader.ask("load", count=count, in_flight=many)["per_s"]
+        found["alone_us"] = leader.ask("one_by_one", count=1_000 // scale)["median_ms"] * 1e3
+    return found
 
 
-def _load_apart(counter: Any, count: int, in_flight: int) -> dict[str, float]:
-    """Execute commands from this thread, while the library's own thread does the work."""
-    room = threading.Semaphore(in_flight)
-    errors: list[Any] = []
-    taken: list[float] = []
-
-    def begin() -> None:
-        began = time.perf_counter()
-
-        def note(_result: Any, error: Any) -> None:
-            taken.append(time.perf_counter() - began)
-            if error:
-                errors.append(error)
-            room.release()
-
-        counter.add(1, callback=note)
-
-    started = time.perf_counter()
-    for _ in range(count):
-        room.acquire()
-        begin()
-    for _ in range(in_flight):
-        room.acquire()
-    return _report(started, taken, errors)
+def _measure_pysyncobj(settings: dict[str, object], count: int, scale: int) -> dict[str, float]:
+    found = {
+        str(many): pysyncobj_group.measure(settings, count // scale, many)["per_s"]
+        for many in IN_FLIGHT
+    }
+    if settings is TUNED:  # what is best for many is not for one
+        alone = pysyncobj_group.measure(AT_ONCE, 1_000 // scale, 1)
+        found["alone_us"] = alone["median_us"]
+    return found
 
 
-def _load_ticking(counter: Any, count: int, in_flight: int) -> dict[str, float]:
-    """Execute commands and do the library's work in turn, in one thread."""
-    errors: list[Any] = []
-    taken: list[float] = []
-
-    def begin() -> None:
-        began = time.perf_counter()
-
-        def note(_result: Any, error: Any) -> None:
-            taken.append(time.perf_counter() - began)
-            if error:
-                errors.append(error)
-
-        counter.add(1, callback=note)
-
-    started = time.perf_counter()
-    begun = 0
-    while len(taken) < count:
-        while begun < count and begun - len(taken) < in_flight:
-            begin()
-            begun += 1
-        counter.doTick(TICK_S)
-    return _report(started, taken, errors)
+def _measure_etcd(is_durable: bool, scale: int) -> dict[str, float]:
+    program = find_program("etcd") or "etcd"
+    counts = dict.fromkeys(IN_FLIGHT, 6_000 // scale)
+    return etcd_group.measure(program, is_durable=is_durable, counts=counts, alone=300 // scale)
 
 
-def _report(started: float, taken: list[float], errors: list[Any]) -> dict[str, float]:
-    elapsed_s = time.perf_counter() - started
-    assert not errors, f"PySyncObj failed commands: {errors[0]}"
-    return {"per_s": len(taken) / elapsed_s, "median_us": median(taken) * 1e6}
+def table(found: Iterable[Contender]) -> list[str]:
+    """Return what was found as the lines of a table."""
+    lines = [f"| | {' | '.join(FIGURES.values())} |", "| --- | ---: | ---: | ---: |"]
+    for one in found:
+        cells = [one.name]
+        for figure in FIGURES:
+            value = one.median(figure)
+            unit = " us" if figure == "alone_us" else "/s"
+            cells.append("" if value is None else f"{value:,.0f}{unit}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines

@@ -6,8 +6,8 @@
       its leader is killed, or leaves;
     * a joiner that catches up while the group works.
 
-Rivals are measured when they are installed (`group_rivals`). Whatever needs a
-quiet machine says little on a busy one: the ratio to the echo tells.
+Whatever needs a quiet machine says little on a busy one: the ratio to the echo tells.
+What users would pick instead is measured by `group_rivals`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import group_rivals
 from .report import Row, print_table
 from .transport import bare_echo_us
 
@@ -266,7 +265,7 @@ def run(quick: bool = False, busy_s: float = BUSY_S) -> list[Row]:
     if quick:
         with running_group(3) as group:
             rows = _throughput(group, 100) + _joining(group, 100) + [_busy(group, 0.1)]
-        return [replace(row, ok=None) for row in rows] + group_rivals.run(quick=True)
+        return [replace(row, ok=None) for row in rows]
     with running_group(3) as group:
         rows = _throughput(group, 1)
     rows += [_durable(1), *_starting(), *_failing_over()]
@@ -274,7 +273,7 @@ def run(quick: bool = False, busy_s: float = BUSY_S) -> list[Row]:
         rows += _joining(group, 1)
     with running_group(3) as group:
         rows.append(_busy(group, busy_s))
-    return rows + group_rivals.run()
+    return rows
 
 
 def main() -> None:

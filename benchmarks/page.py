@@ -17,7 +17,17 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import carriers, groups, relay, round_trip, scale, streams
+from . import (
+    carriers,
+    group_rivals,
+    groups,
+    large_item,
+    relay,
+    round_trip,
+    scale,
+    stream_rivals,
+    streams,
+)
 from .plot import Chart, Series, shown
 from .report import Row
 
@@ -27,7 +37,7 @@ SIZES = (100, 1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)
 CONSUMERS = (1, 2, 4, 8, 16)
 MEMBERS = (1, 3, 5)
 IN_FLIGHT = (1, 16, 256, 4096)
-_NAMES = {"unix": "Unix socket", "tcp": "TLS over TCP", "quic": "QUIC, 16 KiB datagrams"}
+STARTED, SIMULATED = (20, 80, 300), (50, 100, 200, 400)
 
 Section = Callable[[bool, Path], list[str]]
 
@@ -42,15 +52,27 @@ def measure_carriers(quick: bool, folder: Path) -> list[str]:
         for carrier in carriers.CARRIERS:
             ours, bare = carriers.measure(carrier, rounds=1 if quick else 3, quick=quick)
             lines.append(
-                f"| {_NAMES[carrier]} | {shown(ours['plain'])} | {shown(ours['many'])} "
+                f"| {carriers.NAMES[carrier]} | {shown(ours['plain'])} | {shown(ours['many'])} "
                 f"| {ours['large']:,.0f} | {ours['trip']:,.0f} us |"
             )
             if bare:
                 lines.append(
-                    f"| {carriers.BARE[carrier]} | | {shown(bare['items'])} "
+                    f"| {carriers.BARE[carrier]} | | {shown(bare['many'])} "
                     f"| {bare['large']:,.0f} | {bare['trip']:,.0f} us |"
                 )
     return lines
+
+
+def measure_rivals(quick: bool, folder: Path) -> list[str]:
+    """Return the table of what else is installed, beside ours; nothing when nothing is."""
+    found = stream_rivals.measure(quick=quick)
+    return stream_rivals.table(found) if found else []
+
+
+def measure_group_rivals(quick: bool, folder: Path) -> list[str]:
+    """Return the table of what else keeps a group, beside ours; nothing when nothing does."""
+    found = group_rivals.measure(quick=quick)
+    return group_rivals.table(found) if found else []
 
 
 def measure_relay(quick: bool, folder: Path) -> list[str]:
@@ -87,8 +109,15 @@ def measure_round_trip(quick: bool, folder: Path) -> list[str]:
     return lines
 
 
+def measure_large_item(quick: bool, folder: Path) -> list[str]:
+    """Return the table of what an item of 64 KiB costs both ends."""
+    found = large_item.measure(quick=quick)
+    lines = ["| | CPU |", "| --- | ---: |"]
+    return [*lines, *(f"| {name} | {cpu_us:,.0f} us |" for name, cpu_us in found.items())]
+
+
 def measure_sizes(quick: bool, folder: Path) -> list[str]:
-    """Return the plot of throughput against the size of items."""
+    """Return the plots of throughput against the size of items."""
     sizes = SIZES[:3] if quick else SIZES
     found: list[Series] = []
     with carriers.folder():
@@ -97,52 +126,81 @@ def measure_sizes(quick: bool, folder: Path) -> list[str]:
             for size in sizes:
                 count = max(200, min(100_000, (20_000 if quick else 150_000_000) // size))
                 points.append((float(size), carriers.large_rate(carrier, size, count)))
-            found.append(Series(_NAMES[carrier].partition(",")[0], points))
-    chart = Chart(
-        "Bytes a second against the size of items", "bytes of an item", "MB/s", found, True
-    )
-    return [_write(folder, "sizes", chart)]
+            found.append(Series(carriers.NAMES[carrier].partition(",")[0], points))
+    items = [
+        Series(one.name, [(size, rate * 1e6 / size) for size, rate in one.points]) for one in found
+    ]
+    return [
+        _write(folder, name, Chart(f"{what} against the size of items", of, unit, series, True))
+        for name, what, of, unit, series in (
+            ("sizes", "Bytes a second", "bytes of an item", "MB/s", found),
+            ("size_items", "Items a second", "bytes of an item", "items/s", items),
+        )
+    ]
 
 
 def measure_consumers(quick: bool, folder: Path) -> list[str]:
-    """Return the plot of the CPU of both sides against the number of consumers."""
+    """Return the plots of rates, and of the CPU of both sides, against the number of consumers."""
     count = 5_000 if quick else 200_000
-    found: list[Series] = []
+    costs: list[Series] = []
+    rates: list[Series] = []
     with carriers.folder():
         for carrier in carriers.CARRIERS:
-            points = []
+            cost, rate = [], []
             for number in CONSUMERS[:2] if quick else CONSUMERS:
                 options = {"carrier": carrier, "consumers": number, "count": count // number}
                 pair = streams._pair(streams._consume_each, streams._produce_each, options)
-                points.append((float(number), (pair["producer_ns"] + pair["consumer_ns"]) / 1e3))
-            found.append(Series(_NAMES[carrier].partition(",")[0], points))
-    chart = Chart(
-        "CPU for each item that is delivered, both sides",
-        "consumers of one producer",
-        "microseconds",
-        found,
-    )
-    return [_write(folder, "consumers", chart)]
+                cost.append((float(number), (pair["producer_ns"] + pair["consumer_ns"]) / 1e3))
+                rate.append((float(number), pair["rate"]))
+            name = carriers.NAMES[carrier].partition(",")[0]
+            costs.append(Series(name, cost))
+            rates.append(Series(name, rate))
+    of = "consumers of one producer"
+    cpu = Chart("CPU for each item that is delivered, both sides", of, "microseconds", costs)
+    items = Chart("Items delivered a second, to all consumers together", of, "items/s", rates)
+    return [_write(folder, "consumers", cpu), _write(folder, "consumer_items", items)]
 
 
 def measure_groups(quick: bool, folder: Path) -> list[str]:
-    """Return the plot of commits against what is in flight, for groups of several sizes."""
+    """Return the plots of commits against what is in flight, and against the members."""
     found: list[Series] = []
+    by_members: dict[int, list[tuple[float, float]]] = {}
     for members in MEMBERS[:2] if quick else MEMBERS:
         points = []
         with groups.running_group(members) as group:
             for many in IN_FLIGHT[:3] if quick else IN_FLIGHT:
                 count = (500 if quick else 20_000) if many > 1 else 200
-                points.append((float(many), groups.best_rate(group, count, many)))
+                rate = groups.best_rate(group, count, many)
+                points.append((float(many), rate))
+                by_members.setdefault(many, []).append((float(members), rate))
         found.append(Series(f"{members} member{'s' if members > 1 else ''}", points))
-    chart = Chart(
-        "Commands a second, in memory, each with its own answer",
-        "in flight at the leader",
-        "commits/s",
-        found,
-        True,
-    )
-    return [_write(folder, "groups", chart)]
+    title = "Commands a second, in memory, each with its own answer"
+    in_flight = [Series(f"{many:,} in flight", points) for many, points in by_members.items()]
+    return [
+        _write(folder, "groups", Chart(title, "in flight at the leader", "commits/s", found, True)),
+        _write(folder, "group_members", Chart(title, "members", "commits/s", in_flight, True)),
+    ]
+
+
+def measure_growth(quick: bool, folder: Path) -> list[str]:
+    """Return the plot of what nodes cost that start at once, and the table of the most of them."""
+    started, simulated = (STARTED[:1], SIMULATED[:1]) if quick else (STARTED, SIMULATED)
+    starts = [scale.measure_start(count) for count in started]
+    simulations = [scale.measure_simulation(count) for count in simulated]
+    found = [
+        Series(name, [(float(count), _cpu_s(rows)) for count, rows in zip(counts, of, strict=True)])
+        for name, counts, of in (
+            ("on one host", started, starts),
+            ("simulated", simulated, simulations),
+        )
+    ]
+    chart = Chart("Nodes that start at once, until all know all", "nodes", "CPU s", found, True)
+    return [_write(folder, "growth", chart), "", *_table([*starts[-1], *simulations[-1]])]
+
+
+def _cpu_s(rows: Iterable[Row]) -> float:
+    [cpu_ms] = [row.value for row in rows if row.unit == "CPU ms"]
+    return cpu_ms / 1e3
 
 
 def measure_node(quick: bool, folder: Path) -> list[str]:
@@ -157,10 +215,14 @@ SECTIONS: dict[str, Section] = {
     "carriers": measure_carriers,
     "relay": measure_relay,
     "round_trip": measure_round_trip,
+    "large_item": measure_large_item,
     "sizes": measure_sizes,
     "consumers": measure_consumers,
     "groups": measure_groups,
     "node": measure_node,
+    "growth": measure_growth,
+    "rivals": measure_rivals,
+    "group_rivals": measure_group_rivals,
 }
 
 
@@ -189,18 +251,21 @@ def describe_machine() -> str:
 
 def update(page: Path, names: Iterable[str], *, quick: bool) -> None:
     """Measure sections of a page, and write them into it."""
-    text = page.read_text()
     for name in names:
         begin, end = f"<!-- measured: {name} -->", "<!-- end -->"
         pattern = re.compile(rf"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
-        if not pattern.search(text):
+        if not pattern.search(page.read_text()):
             raise SystemExit(f"{page.name} has no section {name!r}")
         started, machine = time.monotonic(), describe_machine()
         print(f"{name} ...", end=" ", flush=True)
-        body = "\n".join([machine, "", *SECTIONS[name](quick, page.parent)])
+        lines = SECTIONS[name](quick, page.parent)
         print(f"{time.monotonic() - started:.0f} s")
-        section = f"{begin}\n{body}\n{end}"
-        text = pattern.sub(lambda _match, section=section: section, text)  # type: ignore[misc]
+        if not lines:
+            print(f"{name} stays as it was: there is nothing to measure")
+            continue
+        section = "\n".join([begin, machine, "", *lines, end])
+        # Read again, as who writes the page does not wait for a measurement.
+        text = pattern.sub(lambda _match, section=section: section, page.read_text())  # type: ignore[misc]
         page.write_text(text)
 
 

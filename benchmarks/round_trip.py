@@ -157,25 +157,25 @@ async def _nodes(carrier: str) -> AsyncIterator[Trip]:
 @asynccontextmanager
 async def _bare() -> AsyncIterator[Trip]:
     loop = asyncio.get_running_loop()
-    where, back = str(carriers._path() / "bare"), asyncio.Queue[bytes]()
+    where, back = str(carriers.own_folder() / "bare"), asyncio.Queue[bytes]()
 
-    def make_echo() -> carriers._Frames:
-        protocol: carriers._Frames
+    def make_echo() -> carriers.Frames:
+        protocol: carriers.Frames
 
         def answer(frame: memoryview) -> None:
-            protocol.transport.write(carriers._frame(bytes(frame)))
+            protocol.transport.write(carriers.framed(bytes(frame)))
 
-        protocol = carriers._Frames(answer)
+        protocol = carriers.Frames(answer)
         return protocol
 
     server = await loop.create_unix_server(make_echo, where)
     transport, _ = await loop.create_unix_connection(
-        lambda: carriers._Frames(lambda frame: back.put_nowait(bytes(frame))), where
+        lambda: carriers.Frames(lambda frame: back.put_nowait(bytes(frame))), where
     )
     encode = msgspec.msgpack.Encoder().encode
 
     async def trip(number: int) -> None:
-        transport.write(carriers._frame(encode(Ping(number))))
+        transport.write(carriers.framed(encode(Ping(number))))
         await back.get()
 
     yield trip

@@ -1,77 +1,272 @@
-"""What users would pick instead, on the same records: NATS, Redis pub/sub, ZeroMQ with CURVE.
+"""What users would pick instead of streams, by turns with ours and with bare asyncio.
 
-Each is used as its own documentation shows, from asyncio, one publish per
-record and one receive per record, a producer and a consumer process and, where
-there is one, the server on loopback. Records are encoded and decoded one by one
-with msgspec, because these interfaces carry bytes. The rate is the consumer's,
-over what arrives: at most once is all they promise.
+Two processes on loopback each, started as those of `carriers`, and the server where there is
+one. All carry the same records, encoded by their sender and decoded by their receiver with
+msgspec: of 100 bytes one at a time, and as many to a message as a frame of ours holds; of
+64 KiB; and a small one whose answer is awaited. Rates are the receiver's, over what arrives;
+what does not arrive is counted and said.
 
-What is not installed is left out, and the report says so. Nothing here is a
-dependency of the project: ``nats-py``, ``redis`` and ``pyzmq`` are looked for in
-the environment, ``nats-server`` and ``redis-server`` on the path.
+A turn measures each of all of them, one after the other, figure by figure, and the median of
+the turns counts. What is not installed is left out, and the report says so: `rival_clients`
+has how each is used.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
+import functools
+import importlib.util
+import itertools
 import shutil
 import socket
+import statistics
 import subprocess
+import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from . import streams
+from . import carriers, streams
+from .plot import shown
 from .report import Row
+from .rival_clients import client
 
-SILENCE_S = 2.0
-PAUSE_EVERY = 500
+MODES = {
+    "plain": "one at a time, 100 B",
+    "many": "in bulk, 100 B",
+    "large": "64 KiB items",
+    "trip": "round trip",
+}
+UNITS = {"plain": "items/s", "many": "items/s", "large": "MB/s", "trip": "us"}
+COUNTS = {
+    "plain": 150_000,
+    "many": 600 * streams.BATCH_ITEMS,
+    "large": 2_500,
+    "trip": 1_000,
+}
+QUICK_COUNTS = {"plain": 2_000, "many": 10 * streams.BATCH_ITEMS, "large": 50, "trip": 20}
+FEWER = {"quic": 4}  # by carrier: what to divide the number of items by, since it is slower
+TURNS = 5
+DONE_WITHIN_S = 60.0
+
+Measure = Callable[[str, int], dict[str, float]]  # of a mode, so many: figures by name
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Who is measured beside ours, and how.
+
+    Attributes:
+        name: What it is, and over what.
+        beside: The carrier of ours that it is compared with.
+        options: Which client (`rival_clients`), and its options.
+        module: What has to be installed.
+        program: The server that has to be, if any.
+        is_encrypted: Whether what it carries is.
+        ahead: The figures in which ours must not be behind.
+        fewer: What to divide the number of items by, so that it takes no longer than the others.
+    """
+
+    name: str
+    beside: str
+    options: dict[str, Any]
+    module: str
+    program: str | None = None
+    is_encrypted: bool = True
+    ahead: tuple[str, ...] = ()
+    fewer: int = 1
+
+    @property
+    def missing(self) -> str:
+        """What of it is not installed; empty when all is."""
+        if importlib.util.find_spec(self.module) is None:
+            return self.module
+        return "" if self.program is None or find_program(self.program) else self.program
+
+
+def _zenoh(carrier: str, *, shared_memory: bool = False) -> dict[str, Any]:
+    return {"client": "zenoh", "carrier": carrier, "shared_memory": shared_memory}
+
+
+RIVALS = (
+    Rival("zenoh, mutual TLS over TCP", "tcp", _zenoh("tls"), "zenoh", ahead=("large", "trip")),
+    Rival("zenoh, mutual TLS over QUIC", "quic", _zenoh("quic"), "zenoh"),
+    Rival(
+        "zenoh, Unix socket and shared memory",
+        "unix",
+        _zenoh("unixsock-stream", shared_memory=True),
+        "zenoh",
+        is_encrypted=False,
+    ),
+    Rival("ZeroMQ, CURVE over TCP", "tcp", {"client": "zmq", "carrier": "tcp"}, "zmq"),
+    Rival(
+        "ZeroMQ, Unix socket",
+        "unix",
+        {"client": "zmq", "carrier": "ipc"},
+        "zmq",
+        is_encrypted=False,
+    ),
+    Rival(
+        "NATS", "tcp", {"client": "nats"}, "nats", "nats-server",
+        is_encrypted=False, ahead=("plain",), fewer=20,
+    ),
+    Rival(
+        "Redis, publish and subscribe", "tcp", {"client": "redis"}, "redis", "redis-server",
+        is_encrypted=False, ahead=("plain",), fewer=20,
+    ),
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Contender:
+    """One of those that take turns, and what was found of it."""
+
+    name: str
+    carrier: str
+    is_encrypted: bool
+    measure: Measure
+    modes: tuple[str, ...] = tuple(MODES)
+    rival: Rival | None = None
+    found: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        """How many messages did not arrive, in all turns."""
+        return int(sum(self.found.get("lost", ())))
+
+    def median(self, mode: str) -> float | None:
+        """Return the median of a figure, or None without one."""
+        values = self.found.get(mode)
+        return statistics.median(values) if values else None
 
 
 def run(quick: bool) -> list[Row]:
     """Measure each one that is installed, and ours between them."""
-    total = 5000 if quick else 200_000
+    found = measure(quick=quick)
+    ours = {one.carrier: one for one in found if one.rival is None and one.modes == tuple(MODES)}
     rows = []
-    for name, module, program, listener, talker in (
-        ("nats-py", "nats", "nats-server", _nats_receive, _nats_send),
-        ("redis pub/sub", "redis", "redis-server", _redis_receive, _redis_send),
-        ("asyncio pyzmq, CURVE", "zmq", None, _zmq_receive, _zmq_send),
-    ):
-        missing = _missing(module, program)
-        if missing:
-            print(f"[{name}: {missing} is not installed]", end=" ", flush=True)
-            continue
-        theirs, ours = [], []
-        for _ in range(1 if quick else 3):
-            with _server(program) as port:
-                options = {"count": total, "datagram_bytes": streams.LARGE, "port": port}
-                theirs.append(streams._pair(listener, talker, options)["rate"])
-            options = {"count": total, "datagram_bytes": streams.LARGE, "many": False}
-            ours.append(streams._pair(streams._consume, streams._produce, options)["rate"])
-        ok = None if quick else max(ours) > max(theirs)
+    for one in found:
+        if one.rival is not None:
+            rows += _compare(ours[one.carrier], one, one.rival, quick=quick)
+    return rows
+
+
+def _compare(ours: Contender, theirs: Contender, rival: Rival, *, quick: bool) -> list[Row]:
+    rows = []
+    for mode, what in MODES.items():
+        value, baseline = ours.median(mode), theirs.median(mode)
+        assert value is not None
+        assert baseline is not None
+        is_ok = value <= baseline if mode == "trip" else value >= baseline
+        is_held = mode in rival.ahead
         rows.append(
-            Row(f"send() and async for, vs {name}", max(ours), "items/s", max(theirs), name, 1, ok)
+            Row(
+                f"{rival.beside}: {what}, vs {rival.name}",
+                value,
+                UNITS[mode],
+                baseline,
+                rival.name,
+                1 if is_held else None,
+                is_ok if is_held and not quick else None,
+            )
         )
     return rows
 
 
-def _missing(module: str, program: str | None) -> str:
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return module
-    return program if program is not None and shutil.which(program) is None else ""
+def measure(*, quick: bool, rivals: Iterable[Rival] = RIVALS) -> list[Contender]:
+    """Measure ours, the bare side and who is installed, by turns; return all with their figures."""
+    contenders = list(_contenders(rivals))
+    counts = QUICK_COUNTS if quick else COUNTS
+    with carriers.folder():
+        for _ in range(1 if quick else TURNS):
+            for mode, count in counts.items():
+                for one in contenders:
+                    if mode in one.modes:
+                        fewer = FEWER.get(one.carrier, 1)
+                        for name, value in one.measure(mode, count // fewer).items():
+                            one.found.setdefault(name, []).append(value)
+    return contenders
+
+
+def _contenders(rivals: Iterable[Rival]) -> Iterator[Contender]:
+    """Yield those to measure, ours first for each carrier, and the bare side after it."""
+    installed = []
+    for rival in rivals:
+        if rival.missing:
+            print(f"[{rival.name}: {rival.missing} is not installed]", end=" ", flush=True)
+        else:
+            installed.append(rival)
+    for carrier in sorted({rival.beside for rival in installed}, key=carriers.CARRIERS.index):
+        is_encrypted = carrier != "unix"
+        ours = functools.partial(carriers.measure_ours, carrier)
+        yield Contender(f"ours, {carriers.NAMES[carrier]}", carrier, is_encrypted, ours)
+        if carrier in carriers.BARE:
+            bare = functools.partial(carriers.measure_bare, carrier)
+            name = carriers.BARE[carrier]
+            yield Contender(name, carrier, is_encrypted, bare, carriers.BARE_MODES)
+        for rival in installed:
+            if rival.beside == carrier:
+                theirs = functools.partial(_measure_rival, rival)
+                yield Contender(rival.name, carrier, rival.is_encrypted, theirs, rival=rival)
+
+
+def _measure_rival(rival: Rival, mode: str, count: int) -> dict[str, float]:
+    with _server(rival.program) as port:
+        count //= 1 if mode == "trip" else rival.fewer
+        options = {**rival.options, "mode": mode, "count": count, "port": port}
+        pair = streams._pair(_serve, _talk, options)
+    return {**carriers.figures(mode, pair), "lost": pair.get("lost", 0)}
+
+
+def table(found: Iterable[Contender]) -> list[str]:
+    """Return what was found as the lines of a table."""
+    names = (
+        "",
+        "encrypted",
+        "items/s, one at a time",
+        "CPU",
+        "items/s, in bulk",
+        "MB/s, 64 KiB items",
+        "CPU",
+        "round trip",
+    )
+    lines = [f"| {' | '.join(names)} |", "| --- | --- |" + " ---: |" * (len(names) - 2)]
+    for one in found:
+        name = one.name + (f" ({one.lost:,} lost)" if one.lost else "")
+        cells = [name, "yes" if one.is_encrypted else "no"]
+        for figure in ("plain", "plain CPU", "many", "large", "large CPU", "trip"):
+            value = one.median(figure)
+            cells.append("" if value is None else _shown(figure, value))
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _shown(figure: str, value: float) -> str:
+    if UNITS.get(figure) == "items/s":
+        return shown(value)
+    if figure == "large":
+        return f"{value:,.0f}"
+    return f"{value:,.0f} us" if value >= 10 else f"{value:.1f} us"
+
+
+# Processes: a server where there is one, who receives and who sends.
+
+
+def find_program(program: str) -> str | None:
+    """Return where a program is: beside this Python, or on the path."""
+    return shutil.which(program, path=sysconfig.get_path("scripts")) or shutil.which(program)
 
 
 @contextmanager
 def _server(program: str | None) -> Iterator[int]:
-    """Run a server on a free port of loopback."""
+    """Give a free port of loopback, with a server there if one is named."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -79,16 +274,10 @@ def _server(program: str | None) -> Iterator[int]:
         yield port
         return
     with tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "nats-server": ["-a", "127.0.0.1", "-p", str(port)],
-            "redis-server": [
-                "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", folder,
-                # By default Redis drops a subscriber that is 32 MiB behind.
-                "--client-output-buffer-limit", "pubsub 0 0 0",
-            ],
-        }[program]  # fmt: skip
         process = subprocess.Popen(
-            [program, *settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [find_program(program) or program, *server_settings(program, port, Path(folder))],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             for _ in range(500):
@@ -102,143 +291,101 @@ def _server(program: str | None) -> Iterator[int]:
             process.wait(10)
 
 
-class _Meter:
-    """Counts what arrives, decoded, and says how fast it came."""
+def server_settings(program: str, port: int, folder: Path) -> list[str]:
+    """Return the arguments of a server on loopback, which drops nothing of a slow subscriber's."""
+    if program == "redis-server":
+        return [
+            *("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)),
+            # By default a subscriber that is 32 MiB behind is dropped.
+            *("--client-output-buffer-limit", "pubsub 0 0 0"),
+        ]
+    file = folder / "nats.conf"
+    # By default a subscriber that is 64 MB or 10 s behind is dropped.
+    file.write_text(
+        f'host: "127.0.0.1"\nport: {port}\nmax_pending: 4000000000\nwrite_deadline: "60s"\n'
+    )
+    return ["-c", str(file)]
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.got = 0
-        self._decode = msgspec.msgpack.Decoder(streams.Trade).decode
-        self._started = self._last = 0.0
+
+class Meter:
+    """Decodes what arrives, counts it, and says how fast it came."""
+
+    def __init__(self, mode: str) -> None:
+        kinds: dict[str, Any] = {"plain": streams.Trade, "large": streams.Blob}
+        self._decode = msgspec.msgpack.Decoder(kinds.get(mode, list[streams.Trade])).decode
+        self._is_many = mode == "many"
+        self._got = self._first = 0
+        self._started = self._ended = self._cpu_s = 0.0
 
     def take(self, data: bytes) -> bool:
-        """Take a record; return whether it was the last one."""
-        trade = self._decode(data)
-        self.got += 1
-        if self.got == 1:
-            self._started = time.perf_counter()
-        if self.got % 256 == 0 or trade.number == self.count - 1:
-            self._last = time.perf_counter()
-        return trade.number == self.count - 1
+        """Take a message; return whether it was the empty one, which is the last."""
+        if not data:
+            self._ended = time.perf_counter()
+            self._cpu_s = time.process_time() - self._cpu_s
+            return True
+        found = self._decode(data)
+        self._got += len(found) if self._is_many else 1
+        if not self._started:
+            self._started, self._first = time.perf_counter(), self._got
+            self._cpu_s = time.process_time()
+        return False
 
-    def report(self) -> dict[str, float]:
-        """Return the rate; with none received it is 0."""
-        elapsed_s = self._last - self._started
-        return {"rate": self.got / elapsed_s if elapsed_s > 0 else 0.0}
+    def report(self, count: int) -> dict[str, float]:
+        """Return the rate, the CPU of each, and how many of those sent did not arrive."""
+        timed, elapsed_s = self._got - self._first, self._ended - self._started
+        return {
+            "rate": timed / elapsed_s if self._started else 0.0,
+            "receiver_us": self._cpu_s / max(1, timed) * 1e6,
+            "lost": count - self._got,
+        }
 
 
-def _records(count: int) -> Iterator[bytes]:
+def messages(mode: str, count: int) -> Iterable[bytes]:
+    """Return the messages that carry items, `count` of them, and the empty one after them."""
     encode = msgspec.msgpack.Encoder().encode
-    items = [streams.trade(number) for number in range(count)]
-    for item in items:
-        yield encode(item)
+    if mode == "plain":
+        items: list[Any] = [streams.trade(number) for number in range(count)]
+    elif mode == "many":
+        items = [[streams.trade(number) for number in range(streams.BATCH_ITEMS)]]
+        count //= streams.BATCH_ITEMS
+    else:
+        items = streams._blobs()
+    sent = itertools.islice(itertools.cycle(items), count)
+    return itertools.chain(map(encode, sent), [b""])
 
 
-async def _nats_receive(pipe: Pipe, options: dict[str, Any]) -> None:
-    nats = importlib.import_module("nats")
-    client = await nats.connect(f"nats://127.0.0.1:{options['port']}")
-    subscription = await client.subscribe(
-        "bench", pending_msgs_limit=options["count"] + 10, pending_bytes_limit=1 << 30
-    )
-    await client.flush()
-    pipe.send("ready")
-    meter = _Meter(options["count"])
-    async for message in subscription.messages:
-        if meter.take(message.data):
-            break
-    pipe.send(meter.report())
+async def _serve(pipe: Pipe, options: dict[str, Any]) -> None:
+    async with client(options, listens=True) as side:
+        if options["mode"] == "trip":
+            encode = msgspec.msgpack.Encoder().encode
+            decode = msgspec.msgpack.Decoder(streams.Ping).decode
+
+            def answer(data: bytes) -> bytes:
+                return encode(streams.Pong(decode(data).number))
+
+            await side.echo(lambda: pipe.send("ready"), answer)
+            pipe.send({})
+            await streams._told(pipe)
+            return
+        meter = Meter(options["mode"])
+        async with asyncio.timeout(DONE_WITHIN_S):
+            await side.receive(lambda: pipe.send("ready"), meter.take)
+        pipe.send(meter.report(options["count"]))
+        await streams._told(pipe)
+
+
+async def _talk(pipe: Pipe, options: dict[str, Any]) -> None:
     await streams._told(pipe)
-    await client.close()
-
-
-async def _nats_send(pipe: Pipe, options: dict[str, Any]) -> None:
-    await streams._told(pipe)
-    nats = importlib.import_module("nats")
-    client = await nats.connect(f"nats://127.0.0.1:{options['port']}")
-    for record in _records(options["count"]):
-        await client.publish("bench", record)
-    await client.flush()
-    pipe.send({})
-    await streams._told(pipe)
-    await client.close()
-
-
-async def _redis_receive(pipe: Pipe, options: dict[str, Any]) -> None:
-    client = importlib.import_module("redis.asyncio").Redis(port=options["port"])
-    channel = client.pubsub(ignore_subscribe_messages=True)
-    await channel.subscribe("bench")
-    await channel.get_message(timeout=1.0)
-    pipe.send("ready")
-    meter = _Meter(options["count"])
-    async for message in channel.listen():
-        if meter.take(message["data"]):
-            break
-    pipe.send(meter.report())
-    await streams._told(pipe)
-    await channel.aclose()
-    await client.aclose()
-
-
-async def _redis_send(pipe: Pipe, options: dict[str, Any]) -> None:
-    await streams._told(pipe)
-    client = importlib.import_module("redis.asyncio").Redis(port=options["port"])
-    batch = client.pipeline(transaction=False)
-    for number, record in enumerate(_records(options["count"]), 1):
-        batch.publish("bench", record)  # piped, which is the fast way to publish many
-        if number % PAUSE_EVERY == 0:
-            await batch.execute()
-    await batch.execute()
-    pipe.send({})
-    await streams._told(pipe)
-    await client.aclose()
-
-
-def _zmq_keys() -> tuple[bytes, bytes, bytes, bytes]:
-    """Return the same two key pairs in every process: (public, secret) of each side."""
-    zmq = importlib.import_module("zmq")
-    secrets = [zmq.utils.z85.encode(bytes([number]) * 32) for number in (1, 2)]
-    server, client = ((zmq.curve_public(secret), secret) for secret in secrets)
-    return (*server, *client)
-
-
-async def _zmq_receive(pipe: Pipe, options: dict[str, Any]) -> None:
-    zmq = importlib.import_module("zmq")
-    importlib.import_module("zmq.utils.z85")
-    context = importlib.import_module("zmq.asyncio").Context()
-    server_public, _, public, secret = _zmq_keys()
-    inlet = context.socket(zmq.SUB)
-    inlet.curve_serverkey, inlet.curve_publickey, inlet.curve_secretkey = (
-        server_public, public, secret,
-    )  # fmt: skip
-    inlet.setsockopt(zmq.RCVHWM, 0)
-    inlet.subscribe(b"")
-    inlet.connect(f"tcp://127.0.0.1:{options['port']}")
-    pipe.send("ready")
-    meter = _Meter(options["count"])
-    while not meter.take(await inlet.recv()):
-        pass
-    pipe.send(meter.report())
-    await streams._told(pipe)
-    context.destroy(linger=0)
-
-
-async def _zmq_send(pipe: Pipe, options: dict[str, Any]) -> None:
-    await streams._told(pipe)
-    zmq = importlib.import_module("zmq")
-    importlib.import_module("zmq.utils.z85")
-    context = importlib.import_module("zmq.asyncio").Context()
-    server_public, server_secret, _, _ = _zmq_keys()
-    # XPUB shows when the subscription has arrived; a PUB would drop what comes before.
-    outlet = context.socket(zmq.XPUB)
-    outlet.curve_server = True
-    outlet.curve_publickey, outlet.curve_secretkey = server_public, server_secret
-    outlet.setsockopt(zmq.SNDHWM, 0)
-    outlet.bind(f"tcp://127.0.0.1:{options['port']}")
-    await outlet.recv()
-    for number, record in enumerate(_records(options["count"]), 1):
-        await outlet.send(record)
-        if number % PAUSE_EVERY == 0:
-            await asyncio.sleep(0)
-    pipe.send({})
-    await streams._told(pipe)
-    context.destroy(linger=int(SILENCE_S * 1000))
+    async with client(options, listens=False) as side:
+        if options["mode"] == "trip":
+            encode = msgspec.msgpack.Encoder().encode
+            decode = msgspec.msgpack.Decoder(streams.Pong).decode
+            pings = (encode(streams.Ping(number)) for number in range(options["count"]))
+            samples_s = await side.ask(pings, decode)
+            pipe.send(streams._summary(samples_s))
+        else:
+            sent = messages(options["mode"], options["count"])
+            cpu_s = time.process_time()
+            await side.send(sent)
+            pipe.send({"sender_us": streams._cpu_us(cpu_s, options["count"])})
+        await streams._told(pipe)

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import resource
 import statistics
 import time
@@ -242,12 +243,18 @@ def _memory_rows(quick: bool) -> list[Row]:
 
 
 def _pair(listener: Child, talker: Child, options: dict[str, Any]) -> dict[str, float]:
-    """Run both in processes of their own; return what the one that measures says."""
-    context = multiprocessing.get_context("spawn")
+    """Run both in processes of their own; return what the one that measures says.
+
+    They are forked from a process that has imported this module and done nothing else, since
+    to import it takes longer than many a measurement.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     processes, pipes = [], []
     for child in (listener, talker):
         here, there = context.Pipe()
-        process = context.Process(target=_run_child, args=(child, there, options), daemon=True)
+        arguments = (child, there, options, dict(os.environ))
+        process = context.Process(target=_run_child, args=arguments, daemon=True)
         process.start()
         there.close()
         processes.append(process)
@@ -259,19 +266,28 @@ def _pair(listener: Child, talker: Child, options: dict[str, Any]) -> dict[str, 
             measured.update(pipe.recv())
         return measured
     finally:
-        for pipe, process in zip(pipes, processes, strict=True):
+        for pipe in pipes:  # all at once: some wait for the other side's end
             pipe.send("stop")
+        for pipe, process in zip(pipes, processes, strict=True):
             process.join(10)
             process.close()
             pipe.close()
 
 
-def _run_child(child: Child, pipe: Pipe, options: dict[str, Any]) -> None:
+def _run_child(
+    child: Child, pipe: Pipe, options: dict[str, Any], environment: dict[str, str]
+) -> None:
+    os.environ.update(environment)
     asyncio.run(child(pipe, options))
 
 
 async def _told(pipe: Pipe) -> Any:
     return await asyncio.to_thread(pipe.recv)
+
+
+def _cpu_us(since_s: float, items: int) -> float:
+    """Return the CPU of this process for each of some items."""
+    return (time.process_time() - since_s) / items * 1e6
 
 
 def _summary(samples_s: list[float]) -> dict[str, float]:
@@ -287,7 +303,9 @@ def _summary(samples_s: list[float]) -> dict[str, float]:
 async def _node(options: dict[str, Any], bootstrap: str | None = None) -> AsyncIterator[Network]:
     carrier = options.get("carrier", "quic")
     transport = TransportConfig(
-        carriers=(carrier,), datagram_bytes_loopback=options.get("datagram_bytes", LARGE)
+        carriers=(carrier,),
+        datagram_bytes_loopback=options.get("datagram_bytes", LARGE),
+        quic_engine=options.get("quic_engine", "auto"),
     )
     known = [] if bootstrap is None else [bootstrap]
     rendezvous = carrier == "unix"  # whose folder has the sockets
@@ -303,7 +321,7 @@ async def _consume(pipe: Pipe, options: dict[str, Any]) -> None:
         pipe.send(str(net.addr))
         consumer = net.streams.consume(Trade)
         got = len(await consumer.recv_many())
-        start, first = loop.time(), got
+        start, first, cpu_s = loop.time(), got, time.process_time()
         if options["many"]:
             while got < count:
                 got += len(await consumer.recv_many(MANY_ITEMS))
@@ -312,7 +330,8 @@ async def _consume(pipe: Pipe, options: dict[str, Any]) -> None:
                 got += 1
                 if got == count:
                     break
-        pipe.send({"rate": (count - first) / (loop.time() - start)})
+        items_per_s = (count - first) / (loop.time() - start)
+        pipe.send({"rate": items_per_s, "receiver_us": _cpu_us(cpu_s, count - first)})
         await _told(pipe)
 
 
@@ -322,13 +341,14 @@ async def _produce(pipe: Pipe, options: dict[str, Any]) -> None:
         buffer_size = MANY_BUFFER_ITEMS if options["many"] else None
         producer = net.streams.producer(Trade, buffer_size=buffer_size)
         await producer.when().online()
+        cpu_s = time.process_time()
         if options["many"]:
             for start in range(0, len(items), MANY_ITEMS):
                 await producer.send_many(items[start : start + MANY_ITEMS])
         else:
             for item in items:
                 await producer.send(item)
-        pipe.send({})
+        pipe.send({"sender_us": _cpu_us(cpu_s, len(items))})
         await _told(pipe)
 
 
@@ -338,12 +358,13 @@ async def _consume_large(pipe: Pipe, options: dict[str, Any]) -> None:
         pipe.send(str(net.addr))
         consumer = net.streams.consume(Blob)
         await consumer.recv()
-        start, got = loop.time(), 1
+        start, got, cpu_s = loop.time(), 1, time.process_time()
         async for _item in consumer:
             got += 1
             if got == count:
                 break
-        pipe.send({"rate": (count - 1) / (loop.time() - start)})
+        items_per_s = (count - 1) / (loop.time() - start)
+        pipe.send({"rate": items_per_s, "receiver_us": _cpu_us(cpu_s, count - 1)})
         await _told(pipe)
 
 
@@ -352,9 +373,10 @@ async def _produce_large(pipe: Pipe, options: dict[str, Any]) -> None:
     async with _node(options, await _told(pipe)) as net:
         producer = net.streams.produce(Blob)
         await producer.when().online()
+        cpu_s = time.process_time()
         for number in range(options["count"]):
             await producer.send(items[number % len(items)])
-        pipe.send({})
+        pipe.send({"sender_us": _cpu_us(cpu_s, options["count"])})
         await _told(pipe)
 
 
@@ -374,18 +396,18 @@ async def _consume_each(pipe: Pipe, options: dict[str, Any]) -> None:
             nodes[number // CONSUMERS_PER_NODE].streams.consume(Trade)
             for number in range(options["consumers"])
         ]
-        starts: list[float] = []
+        starts: list[tuple[float, float]] = []
 
         async def take(consumer: Any) -> None:
             got = len(await consumer.recv_many())
-            starts.append(time.process_time())
+            starts.append((time.process_time(), time.perf_counter()))
             while got < count:
                 got += len(await consumer.recv_many(MANY_ITEMS))
 
         await asyncio.gather(*(take(consumer) for consumer in consumers))
-        used_s = time.process_time() - starts[0]
+        used_s, took_s = time.process_time() - starts[0][0], time.perf_counter() - starts[0][1]
         deliveries = count * len(consumers)
-        pipe.send({"consumer_ns": used_s / deliveries * 1e9})
+        pipe.send({"consumer_ns": used_s / deliveries * 1e9, "rate": deliveries / took_s})
         await _told(pipe)
 
 
