@@ -28,8 +28,12 @@ class FutureLike(Awaitable[Any], Protocol):
 class Resumable(FutureLike, Protocol):
     """A future whose waiter can go on at once."""
 
-    def resume(self) -> None:
-        """Be done, and let whoever awaits it go on before this returns."""
+    def resume(self) -> bool:
+        """Be done, and let whoever awaits it go on before this returns.
+
+        Returns:
+            False when nobody goes on: it is done already, or was cancelled.
+        """
 
 
 MakeFuture = Callable[[], FutureLike]
@@ -39,16 +43,20 @@ F = TypeVar("F", bound=FutureLike)
 
 
 class Waiters(Generic[F]):
-    """Coroutines that wait for one thing, first come, first woken."""
+    """Coroutines that wait for one thing, first come, first woken.
 
-    __slots__ = ("_make_future", "_waiting")
+    Attributes:
+        waiting: Their futures.
+    """
+
+    __slots__ = ("_make_future", "waiting")
 
     def __init__(self, make_future: Callable[[], F]) -> None:
         self._make_future = make_future
-        self._waiting: deque[F] = deque()
+        self.waiting: deque[F] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     async def wait(self) -> None:
         """Wait until woken; then check again what was waited for. May be cancelled."""
@@ -62,7 +70,7 @@ class Waiters(Generic[F]):
     def join(self) -> F:
         """Return a new waiter's future: await it, and `leave` if that raises."""
         future = self._make_future()
-        self._waiting.append(future)
+        self.waiting.append(future)
         return future
 
     def leave(self, future: F) -> None:
@@ -72,19 +80,19 @@ class Waiters(Generic[F]):
         else:
             # A wake between the cancellation and this turn has taken it out already.
             with suppress(ValueError):
-                self._waiting.remove(future)
+                self.waiting.remove(future)
 
     def wake(self, count: int) -> None:
         """Wake up to `count` waiters."""
-        while count > 0 and self._waiting:
-            future = self._waiting.popleft()
+        while count > 0 and self.waiting:
+            future = self.waiting.popleft()
             if not future.done():
                 future.set_result(None)
                 count -= 1
 
     def wake_all(self) -> None:
         """Wake everybody."""
-        self.wake(len(self._waiting))
+        self.wake(len(self.waiting))
 
 
 class ResumableWaiters(Waiters[Resumable]):
@@ -97,11 +105,9 @@ class ResumableWaiters(Waiters[Resumable]):
 
         They may do anything meanwhile, such as wait again.
         """
-        waiting = self._waiting
+        waiting = self.waiting
         left = len(waiting)
         while count > 0 and left > 0 and waiting:
             left -= 1
-            future = waiting.popleft()
-            if not future.done():  # nor cancelled
+            if waiting.popleft().resume():
                 count -= 1
-                future.resume()

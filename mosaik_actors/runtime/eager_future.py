@@ -30,12 +30,19 @@ class EagerFuture(asyncio.Future[None]):
         asyncio.Future.add_done_callback(self, fn, context=context)
         self._waiter, self._context = fn, context
 
-    def resume(self) -> None:
-        """Be done, and let the waiter go on now. No task may be running."""
+    def resume(self) -> bool:
+        """Be done, and let the waiter go on now. No task may be running.
+
+        Returns:
+            False when nobody goes on: it is done already, or was cancelled.
+        """
         waiter, context = self._waiter, self._context
         if waiter is None or context is None:
-            self.set_result(None)
-            return
-        self.remove_done_callback(waiter)
+            if is_new := not self.done():
+                self.set_result(None)
+            return is_new
+        if not self.remove_done_callback(waiter):
+            return False  # it is called already, or will be
         self.set_result(None)
         context.run(waiter, self)
+        return True

@@ -75,7 +75,8 @@ class Inbox:
             if session.take(item_count, byte_count):
                 self.on_ack_due(session)
             return
-        items.reverse()
+        if item_count > 1:
+            items.reverse()
         chunk = _Chunk(session, items, item_count, byte_count)
         if self._chunk is None:
             self._chunk = chunk
@@ -91,7 +92,7 @@ class Inbox:
         Args:
             after_read: Calls what it is given right from the loop; returns whether it will.
         """
-        if self.receivers and not after_read(self._resume_receivers):
+        if self.receivers.waiting and not after_read(self._resume_receivers):
             self.receivers.wake(self.item_count)
 
     @property

@@ -90,7 +90,7 @@ class StreamEngine:
     ) -> None:
         self.remote = remote  # where the peer is; None where that is no address
         self.is_blocked = False  # whether the socket takes nothing at present
-        self.untaken_bytes = 0  # what it was given and has not taken
+        self.untaken_bytes = 0  # what it was given and has not taken; lowered by what writes to it
         self._is_initiator = is_initiator
         self._idle_timeout = idle_timeout
         self._streams_max = streams_max
@@ -247,15 +247,17 @@ class StreamEngine:
         At most `PART_BYTES_MAX`. None, and nothing has happened, where something waits that
         would have to leave before.
         """
-        stream = self._streams.get(stream_id)
         # Blocked with nothing of ours to be taken: what encrypts has an answer to send.
         is_idle = not (self._ready or self._control or self.untaken_bytes or self.is_blocked)
-        if stream is None or stream.is_finishing or not is_idle:
+        if not is_idle or stream_id not in self._streams:
             return None
-        part = _HEAD.pack(DATA, stream_id, len(data)) + data
-        self.untaken_bytes = count = len(part)
-        self._given_bytes = stream.sent_at = self._given_bytes + count
-        return part
+        stream = self._streams[stream_id]
+        if stream.is_finishing:
+            return None
+        count = len(data)
+        self.untaken_bytes = HEAD_BYTES + count
+        self._given_bytes = stream.sent_at = self._given_bytes + self.untaken_bytes
+        return _HEAD.pack(DATA, stream_id, count) + data
 
     def unacked_bytes(self, stream_id: int) -> int:
         """Return how much of what was written to a stream the socket has not taken."""
@@ -266,10 +268,6 @@ class StreamEngine:
             return stream.waiting
         taken = self._given_bytes - self.untaken_bytes
         return stream.waiting + min(self.untaken_bytes, max(0, stream.sent_at - taken))
-
-    def note_taken(self, count: int) -> None:
-        """Take in that the socket took so many of the bytes it was given."""
-        self.untaken_bytes -= count
 
     def may_receive(self, stream_id: int) -> bool:
         """Return whether more of a stream may come."""
@@ -348,9 +346,9 @@ class StreamEngine:
                 self._left -= count
                 at += count
                 if self._kind == DATA:  # of a stream that is there, as mostly
-                    stream = self._streams.get(self._part_stream)
-                    if stream is not None and not stream.is_ended_there:
-                        self._events.append(StreamData(self._part_stream, piece, False))
+                    stream_id, streams = self._part_stream, self._streams
+                    if stream_id in streams and not streams[stream_id].is_ended_there:
+                        self._events.append(StreamData(stream_id, piece, False))
                         continue
                 self._take_piece(piece, now)
                 continue
@@ -363,8 +361,13 @@ class StreamEngine:
                 head, self._head = self._head, b""
                 self._begin_part(*_HEAD.unpack(head))
             else:
-                self._begin_part(*_HEAD.unpack_from(data, at))
+                kind, stream_id, length = _HEAD.unpack_from(data, at)
                 at += HEAD_BYTES
+                if kind == DATA and length <= PART_BYTES_MAX and self._identify is None:
+                    # As mostly: nothing is to be said against it.
+                    self._kind, self._part_stream, self._left = kind, stream_id, length
+                else:
+                    self._begin_part(kind, stream_id, length)
             if not self._left:
                 self._take_piece(b"", now)
 

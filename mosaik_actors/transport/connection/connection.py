@@ -181,34 +181,37 @@ class Connection(ABC):
         return link
 
     def process(self) -> None:
-        """React to all that the engine has seen."""
-        while (
-            self.state is not ConnectionState.CLOSED
-            and (event := self.engine.next_event()) is not None
-        ):
-            match event:
-                case StreamData() if self.state is ConnectionState.READY:
-                    self._receive_stream_data(event)
-                case StreamAborted() if self.state is ConnectionState.READY:
-                    self._receive_abort(event)
-                case StreamData() | StreamAborted():
-                    self._receive_unproven(event)
-                case HandshakeDone(peer, binding):
-                    self._begin_proof(peer, binding)
-                case CidIssued(cid):
-                    self.cids[cid] = None
-                    self.owner.on_cid(self, cid, True)
-                case CidRetired(cid):
-                    self.cids.pop(cid, None)
-                    self.owner.on_cid(self, cid, False)
-                case ConnectionEnded(reason):
-                    self.end(reason)
-        if self._touched:
-            touched, self._touched = self._touched, {}
-            for link in touched:
-                link.flush_inbox()
-        if self._congested:
-            self._release_drained()
+        """React to all that the engine has seen; what goes wrong in that is its own end only."""
+        try:
+            while self.state is not ConnectionState.CLOSED:
+                if (event := self.engine.next_event()) is None:
+                    break
+                match event:
+                    case StreamData() if self.state is ConnectionState.READY:
+                        self._receive_stream_data(event)
+                    case StreamAborted() if self.state is ConnectionState.READY:
+                        self._receive_abort(event)
+                    case StreamData() | StreamAborted():
+                        self._receive_unproven(event)
+                    case HandshakeDone(peer, binding):
+                        self._begin_proof(peer, binding)
+                    case CidIssued(cid):
+                        self.cids[cid] = None
+                        self.owner.on_cid(self, cid, True)
+                    case CidRetired(cid):
+                        self.cids.pop(cid, None)
+                        self.owner.on_cid(self, cid, False)
+                    case ConnectionEnded(reason):
+                        self.end(reason)
+            if self._touched:
+                touched, self._touched = self._touched, {}
+                for link in touched:
+                    link.flush_inbox()
+            if self._congested:
+                self._release_drained()
+        except Exception:
+            logger.exception("a connection failed and is closed; the others go on")
+            self.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))
 
     def flush(self, *, now: float) -> None:
         """Send what may leave now."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -37,6 +38,7 @@ from ..identity import make_certificate, read_certificate
 HANDSHAKE_BYTES_MAX: Final = UNPROVEN_BYTES_MAX
 RECORD_BYTES_MAX: Final = 16 * 1024  # of plain text (RFC 8446 section 5.1)
 RECORD_OVERHEAD_BYTES: Final = 22  # its head, its kind, and what authenticates it
+ANSWER_BYTES: Final = 64  # a change of keys that the peer asked for may go before a record
 HEAD_BYTES: Final = 5
 SEALED_BYTES_MAX: Final = RECORD_BYTES_MAX + 256  # without the head (RFC 8446 section 5.2)
 BINDING_LABEL: Final = b"EXPORTER-Channel-Binding"  # RFC 9266
@@ -98,7 +100,7 @@ class RecordCounter:
                 count += 1
         if at < end:
             self._head = data[at:]
-        self._left = max(at - end, 0)
+        self._left = at - end if at > end else 0
         return count
 
 
@@ -108,23 +110,21 @@ class TlsSession:
     Args:
         context: What `make_context` returned.
         is_initiator: Whether this side dialled.
+
+    Attributes:
+        is_done: Whether the handshake is done, so that `encrypt` may be called.
     """
 
     def __init__(self, context: SSL.Context, *, is_initiator: bool) -> None:
+        self.is_done = False
         self._ssl = SSL.Connection(context, None)
         self._records = RecordCounter()
         self._is_fresh = True
-        self._is_done = False
         self._handshake_bytes = 0
         if is_initiator:
             self._ssl.set_connect_state()
         else:
             self._ssl.set_accept_state()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the handshake is done, so that `encrypt` may be called."""
-        return self._is_done
 
     def shake_hands(self, data: bytes = b"") -> HandshakeDone | None:
         """Take in the peer's part of the handshake; return who is there once that is proven.
@@ -153,7 +153,7 @@ class TlsSession:
             peer = read_certificate(self._ssl.get_peer_certificate(as_cryptography=True))
         except (ValueError, UnsupportedAlgorithm) as exc:  # of which OpenSSL thinks otherwise
             raise RemoteError(f"no certificate: {exc}", CloseCode.UNKNOWN_PEER) from exc
-        self._is_done = True
+        self.is_done = True
         return HandshakeDone(
             peer, self._ssl.export_keying_material(BINDING_LABEL, BINDING_BYTES, b"")
         )
@@ -189,29 +189,22 @@ class TlsSession:
             RemoteError: The session has failed before.
         """
         sealed_bytes_max = 0
-        if sum(map(len, pieces)) <= _COPIED_BYTES_MAX:
-            joined = b"".join(pieces)
-            pieces = [joined] if joined else []
+        is_one = len(pieces) == 1 and pieces[0]
         try:
-            for piece in _in_few(pieces) if len(pieces) > 1 else pieces:
+            for piece in pieces if is_one else _in_few(pieces):
                 sent = self._ssl.send(piece)
                 sealed_bytes_max += sent + (sent // RECORD_BYTES_MAX + 1) * RECORD_OVERHEAD_BYTES
         except SSL.Error as exc:
             raise RemoteError(f"broken TLS: {_explain(exc)}") from exc
-        return self._read_output(sealed_bytes_max)
+        return self._ssl.bio_read(sealed_bytes_max + ANSWER_BYTES) if sealed_bytes_max else b""
 
     def take_output(self) -> bytes:
         """Return what the session itself has to say: the handshake, an alert, new keys."""
         output = b""
-        while piece := self._read_output(_PIECE_BYTES):
-            output += piece
+        with suppress(SSL.WantReadError):
+            while True:
+                output += self._ssl.bio_read(_PIECE_BYTES)
         return output
-
-    def _read_output(self, count_max: int) -> bytes:
-        try:
-            return self._ssl.bio_read(count_max)
-        except SSL.WantReadError:
-            return b""
 
 
 def _in_few(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
