@@ -37,7 +37,6 @@ class Resumable(FutureLike, Protocol):
 
 
 MakeFuture = Callable[[], FutureLike]
-MakeResumable = Callable[[], Resumable]
 
 F = TypeVar("F", bound=FutureLike)
 
@@ -93,21 +92,3 @@ class Waiters(Generic[F]):
     def wake_all(self) -> None:
         """Wake everybody."""
         self.wake(len(self.waiting))
-
-
-class ResumableWaiters(Waiters[Resumable]):
-    """Waiters that can go on at once."""
-
-    __slots__ = ()
-
-    def resume(self, count: int) -> None:
-        """Let up to `count` of those who wait now go on before this returns.
-
-        They may do anything meanwhile, such as wait again.
-        """
-        waiting = self.waiting
-        left = len(waiting)
-        while count > 0 and left > 0 and waiting:
-            left -= 1
-            if waiting.popleft().resume():
-                count -= 1

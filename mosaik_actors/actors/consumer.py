@@ -354,8 +354,8 @@ class ConsumerActor(TypeDispatcher):
         except Exception as exc:
             self._give_up(link, exc)
         finally:
-            if inbox.receivers.waiting:
-                inbox.wake(link.after_read)
+            if inbox.receivers.waiting and not link.after_read(inbox.resume_receivers):
+                inbox.receivers.wake(inbox.item_count)
 
     def _give_up(self, link: Link, error: Exception) -> None:
         """End a link with whose frames something went wrong, and nothing else."""

@@ -113,8 +113,19 @@ class Consumer(Generic[T]):
             Closed: The consumer is closed and everything received is taken.
         """
         box = self._inbox
-        if not box.items:
-            await self._wait_for_item()
+        while not box.items:
+            if box.is_pause_due:
+                await asyncio.sleep(0)
+                box.resume()
+                continue
+            if box.is_closed:
+                self._raise_if_closed()
+            future = box.receivers.join()
+            try:
+                await future
+            except BaseException:
+                box.receivers.leave(future)
+                raise
         item: T = box.pop()
         return item
 
@@ -139,8 +150,8 @@ class Consumer(Generic[T]):
             Closed: The consumer is closed and everything received is taken.
         """
         require_above("limit", limit)
-        await self._wait_for_item()
-        return self._inbox.pop_many(limit)
+        first = await self.recv()
+        return [first, *self._inbox.pop_many(limit - 1)]
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -151,13 +162,10 @@ class Consumer(Generic[T]):
         if len(items) > 1:  # the last one of a frame has consequences
             item = items.pop()
             return item
-        if not items:
-            try:
-                await self._wait_for_item()
-            except Closed:
-                raise StopAsyncIteration from None
-        item = self._inbox.pop()
-        return item
+        try:
+            return await self.recv()
+        except Closed:
+            raise StopAsyncIteration from None
 
     async def close(self) -> None:
         """End the subscriptions. What was received can still be taken.
@@ -199,23 +207,6 @@ class Consumer(Generic[T]):
     def _ended(self) -> Exception:
         # What holds this method holds the consumer: who only waits for it keeps it.
         return self._state.ended()
-
-    async def _wait_for_item(self) -> None:
-        """Return when there is an item to take, without giving anybody else the chance to."""
-        box = self._inbox
-        while not box.items:
-            if box.is_pause_due:
-                await asyncio.sleep(0)
-                box.resume()
-            else:
-                if box.is_closed:
-                    self._raise_if_closed()
-                future = box.receivers.join()
-                try:
-                    await future
-                except BaseException:
-                    box.receivers.leave(future)
-                    raise
 
     def _raise_if_closed(self) -> None:
         if self._inbox.is_closed:

@@ -30,7 +30,8 @@ class StreamConnection(Connection):
             given, with the time, whenever the engine has taken in something, the second
             whenever a socket that was full has room again.
         clock: Where `now` comes from.
-        on_reacted: Called when the connection has reacted to what its socket brought, or took.
+        on_reacted: Called, while its owner closes, when the connection has reacted to what its
+            socket brought, or took.
         is_initiator: Whether this side dialled.
     """
 
@@ -110,16 +111,19 @@ class StreamConnection(Connection):
         self.last_heard_at = now
         self._is_reading = True
         self.process()
-        self._on_reacted()
         self._is_reading = False
+        if self.owner.is_closing:
+            self._on_reacted()
         is_answered = self._after_read and not self._stream_engine.has_data_to_send
         if not is_answered and not self.is_over:
             # What no link wrote leaves, and what the actors answer that are next in this turn.
             self.owner.mark_dirty(self)
-        while self._after_read:
-            self._after_read.pop(0)()
+        calls, self._after_read = self._after_read, []
+        for call in calls:
+            call()
 
     def _on_room(self) -> None:
         # Not a sign of life: the kernel took what was sent, the peer need not have.
         self.process()
-        self._on_reacted()
+        if self.owner.is_closing:
+            self._on_reacted()

@@ -97,7 +97,7 @@ class StreamEngine:
         self._heard_at = now
         self._identified_by: float | None = now + handshake_timeout
         self._identify: Identify | None = None
-        self._events: deque[EngineEvent] = deque()
+        self.events: deque[EngineEvent] = deque()  # what happened, for who takes it out
         self._streams: dict[int, EngineStream] = {}
         self._next_id = 0 if is_initiator else 1
         self._last_theirs = -1
@@ -145,7 +145,7 @@ class StreamEngine:
         """Take in who is there, as what carries the bytes has proven it."""
         if not self._is_over:
             self._identify = self._identified_by = None
-            self._events.append(done)
+            self.events.append(done)
             self.ping(now=self._heard_at)  # how far it is, is asked again and again later
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -153,10 +153,45 @@ class StreamEngine:
         if self._is_over:
             return
         self._heard_at = now
+        at, end = 0, len(data)
         try:
             if self._unproven_max is not None:
-                self._count_unproven(len(data), self._unproven_max)
-            self._take_in(data, now)
+                self._count_unproven(end, self._unproven_max)
+            while at < end and not self._is_over:
+                if count := self._left:
+                    if count > end - at:
+                        count = end - at
+                    piece: bytes | memoryview = data
+                    if count < end:
+                        view = data if count <= COPIED_BYTES_MAX else memoryview(data)
+                        piece = view[at : at + count]
+                    self._left -= count
+                    at += count
+                    if self._kind == DATA:  # of a stream that is there, as mostly
+                        stream_id, streams = self._part_stream, self._streams
+                        if stream_id in streams and not streams[stream_id].is_ended_there:
+                            self.events.append(StreamData(stream_id, piece, False))
+                            continue
+                    self._take_piece(piece, now)
+                    continue
+                if self._head or end - at < HEAD_BYTES:
+                    missing = HEAD_BYTES - len(self._head)
+                    self._head += data[at : at + missing]
+                    at += missing
+                    if len(self._head) < HEAD_BYTES:
+                        return
+                    head, self._head = self._head, b""
+                    self._begin_part(*_HEAD.unpack(head))
+                else:
+                    kind, stream_id, length = _HEAD.unpack_from(data, at)
+                    at += HEAD_BYTES
+                    if kind == DATA and length <= PART_BYTES_MAX and self._identify is None:
+                        # As mostly: nothing is to be said against it.
+                        self._kind, self._part_stream, self._left = kind, stream_id, length
+                    else:
+                        self._begin_part(kind, stream_id, length)
+                if not self._left:
+                    self._take_piece(b"", now)
         except RemoteError as error:
             self.fail(error)
 
@@ -207,10 +242,6 @@ class StreamEngine:
         if due is not None and now >= due:
             text = "idle timeout" if self._identified_by is None else "no handshake in time"
             self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, text, remote=True))
-
-    def next_event(self) -> EngineEvent | None:
-        """Return the next thing that happened, None when there is none left."""
-        return self._events.popleft() if self._events else None
 
     def open_stream(self) -> int:
         """Return the id of a new stream."""
@@ -333,44 +364,6 @@ class StreamEngine:
         if self._received_bytes > count_max:
             raise RemoteError("more than a proof, before there was one")
 
-    def _take_in(self, data: bytes, now: float) -> None:
-        at, end = 0, len(data)
-        while at < end and not self._is_over:
-            if count := self._left:
-                if count > end - at:
-                    count = end - at
-                piece: bytes | memoryview = data
-                if count < end:
-                    view = data if count <= COPIED_BYTES_MAX else memoryview(data)
-                    piece = view[at : at + count]
-                self._left -= count
-                at += count
-                if self._kind == DATA:  # of a stream that is there, as mostly
-                    stream_id, streams = self._part_stream, self._streams
-                    if stream_id in streams and not streams[stream_id].is_ended_there:
-                        self._events.append(StreamData(stream_id, piece, False))
-                        continue
-                self._take_piece(piece, now)
-                continue
-            if self._head or end - at < HEAD_BYTES:
-                missing = HEAD_BYTES - len(self._head)
-                self._head += data[at : at + missing]
-                at += missing
-                if len(self._head) < HEAD_BYTES:
-                    return
-                head, self._head = self._head, b""
-                self._begin_part(*_HEAD.unpack(head))
-            else:
-                kind, stream_id, length = _HEAD.unpack_from(data, at)
-                at += HEAD_BYTES
-                if kind == DATA and length <= PART_BYTES_MAX and self._identify is None:
-                    # As mostly: nothing is to be said against it.
-                    self._kind, self._part_stream, self._left = kind, stream_id, length
-                else:
-                    self._begin_part(kind, stream_id, length)
-            if not self._left:
-                self._take_piece(b"", now)
-
     def _begin_part(self, kind: int, stream_id: int, length: int) -> None:
         limit = PART_BYTES_MAX if kind in (DATA, DATA_END) else SHORT_BYTES_MAX
         if length > limit:
@@ -417,7 +410,7 @@ class StreamEngine:
             stream.is_ended_there = True
             self._forget_ended(stream_id, stream)
         if piece or is_end:
-            self._events.append(StreamData(stream_id, piece, is_end))
+            self.events.append(StreamData(stream_id, piece, is_end))
 
     def _open_theirs(self, stream_id: int) -> EngineStream | None:
         """Return the stream that the peer opens, None for one that ended here."""
@@ -437,7 +430,7 @@ class StreamEngine:
 
     def _take_abort(self, code: int) -> None:
         if self._drop(self._part_stream) is not None:
-            self._events.append(StreamAborted(self._part_stream, code, is_reset=True))
+            self.events.append(StreamAborted(self._part_stream, code, is_reset=True))
 
     def _answer_ping(self, number: int) -> None:
         self._pong_count += 1
@@ -472,7 +465,7 @@ class StreamEngine:
     def _end(self, reason: CloseReason) -> None:
         if not self._is_over:
             self._is_over = True
-            self._events.append(ConnectionEnded(reason))
+            self.events.append(ConnectionEnded(reason))
 
 
 def make_engine(

@@ -183,10 +183,8 @@ class Connection(ABC):
     def process(self) -> None:
         """React to all that the engine has seen; what goes wrong in that is its own end only."""
         try:
-            while self.state is not ConnectionState.CLOSED:
-                if (event := self.engine.next_event()) is None:
-                    break
-                match event:
+            while self.state is not ConnectionState.CLOSED and (events := self.engine.events):
+                match event := events.popleft():
                     case StreamData() if self.state is ConnectionState.READY:
                         self._receive_stream_data(event)
                     case StreamAborted() if self.state is ConnectionState.READY:

@@ -83,9 +83,8 @@ def carry(source: StreamEngine, target: StreamEngine, now: float = 0.0) -> int:
 
 def events(one: StreamEngine) -> list[EngineEvent]:
     """Return what happened."""
-    found = []
-    while (event := one.next_event()) is not None:
-        found.append(event)
+    found = list(one.events)
+    one.events.clear()
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -207,7 +208,7 @@ async def test_room_in_a_socket_is_no_sign_of_life() -> None:
     engine = StreamEngine(
         is_initiator=True, idle_timeout=10, handshake_timeout=10, streams_max=8, now=0.0
     )
-    owner: Any = None
+    owner: Any = SimpleNamespace(is_closing=True, mark_dirty=lambda _connection: None)
     connection = StreamConnection(
         owner,
         "unix",
