@@ -310,10 +310,7 @@ class ProducerActor(TypeDispatcher):
             logger.exception("%s: publishing failed", self._spec.name)
 
     def _send_lone(self, entry: Entry) -> bool:
-        """Send the first item of a burst to the only subscriber; return whether that was done.
-
-        As `_publish_now` would, where nothing waits and nothing else is to be done for it.
-        """
+        """Send an item that nothing waits before to the only subscriber; return whether it left."""
         core, now = self._fan_out, self._now()
         if core is None or (lone := core.lone) is None or type(entry) is not bytes:
             return False
@@ -324,13 +321,14 @@ class ProducerActor(TypeDispatcher):
             or self._close_at is not None
             or (now - self._published_at < CALM_S and link.heard_at <= self._published_at)
             or not self._may_step()
-            or (frame := core.publish_lone(self._spec.encoder.one_head, entry)) is None
+            or (published := core.publish_lone(self._spec.encoder.one_head, entry)) is None
         ):
             return False
+        frame, size = published
         self._published_at = now
         channel = self._state.channels[link]
         channel.item_count += 1
-        channel.byte_count += len(frame)
+        channel.byte_count += size
         link.write_now(frame)
         return True
 

@@ -159,7 +159,7 @@ class Consumer(Generic[T]):
     async def __anext__(self) -> T:
         item: T
         items = self._inbox.items
-        if len(items) > 1:  # the last one of a frame has consequences
+        if items and len(items) > 1:  # the last one of a frame has consequences
             item = items.pop()
             return item
         try:

@@ -140,7 +140,10 @@ class FrameDecoder:
             if stop > end:
                 break
             payload = bytes(data[start + WORD_BYTES : stop])
-            frames.append(decode_control(payload) if word & CONTROL_BIT else payload)
+            frame = decode_control(payload) if word & CONTROL_BIT else payload
+            if stop == end and not frames:  # alone, as mostly where frames are small
+                return [frame]
+            frames.append(frame)
             start = stop
         if start < end:
             self.held_bytes = end - start

@@ -262,8 +262,8 @@ class FanOut:
                 count = subscription.sent - sent
                 self._events.append(FramesReady(subscription.key, writable, count))
 
-    def publish_lone(self, head: bytes, body: bytes) -> bytes | None:
-        """Send an item to the `lone` subscriber at once: return what to write.
+    def publish_lone(self, head: bytes, body: bytes) -> tuple[bytes, int] | None:
+        """Send an item to the `lone` subscriber at once: return what to write, and its length.
 
         None, and nothing has happened, where it is not as simple as that: then `publish`.
         """
@@ -271,10 +271,11 @@ class FanOut:
         if lone is None or self._events:
             return None
         frame = data_header(everybody.next_sequence, 1) + head + body
-        if not lone.send_lone(len(frame)):
+        size = len(frame)
+        if not lone.send_lone(size):
             return None
         everybody.next_sequence += 1
-        return frame
+        return frame, size
 
     def receive_ack(self, key: Any, sequence: int, *, now: float = 0.0) -> int:
         """Take in a subscriber's acknowledgement; return how many items it freed.

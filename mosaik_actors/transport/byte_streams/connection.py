@@ -114,8 +114,8 @@ class StreamConnection(Connection):
         self._is_reading = False
         if self.owner.is_closing:
             self._on_reacted()
-        is_answered = self._after_read and not self._stream_engine.has_data_to_send
-        if not is_answered and not self.is_over:
+        engine = self._stream_engine
+        if (not self._after_read or engine.control or engine.ready) and not self.is_over:
             # What no link wrote leaves, and what the actors answer that are next in this turn.
             self.owner.mark_dirty(self)
         calls, self._after_read = self._after_read, []

@@ -102,8 +102,8 @@ class StreamEngine:
         self._next_id = 0 if is_initiator else 1
         self._last_theirs = -1
         self._their_count = 0
-        self._ready: dict[int, None] = {}
-        self._control: list[bytes] = []
+        self.ready: dict[int, None] = {}  # streams with something to send
+        self.control: list[bytes] = []  # what it has to send itself
         self._pong_count = 0
         self._given_bytes = 0
         self._is_over = False
@@ -209,25 +209,20 @@ class StreamEngine:
         """Return what may be given to the socket now, to be sent in one go; empty for nothing."""
         pieces: list[bytes | memoryview] = []
         total = 0
-        if self._control:
-            pieces += self._control
-            self._control.clear()
+        if self.control:
+            pieces += self.control
+            self.control.clear()
             self._pong_count = 0
             total = sum(map(len, pieces))
-        while self._ready and total < BURST_BYTES_MAX and not self.is_blocked:
-            stream_id = next(iter(self._ready))
-            del self._ready[stream_id]
+        while self.ready and total < BURST_BYTES_MAX and not self.is_blocked:
+            stream_id = next(iter(self.ready))
+            del self.ready[stream_id]
             stream = self._streams[stream_id]
             total += self._take_part(stream_id, stream, pieces)
             stream.sent_at = self._given_bytes + total
         self._given_bytes += total
         self.untaken_bytes += total
         return pieces
-
-    @property
-    def has_data_to_send(self) -> bool:
-        """Whether `data_to_send` would return anything."""
-        return bool(self._control) or (bool(self._ready) and not self.is_blocked)
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, None for never."""
@@ -249,7 +244,7 @@ class StreamEngine:
         self._next_id += 4  # ids as in QUIC (RFC 9000 section 2.1)
         if not self._is_over:
             self._streams[stream_id] = EngineStream()
-            self._ready[stream_id] = None  # so that the peer hears of streams in their order
+            self.ready[stream_id] = None  # so that the peer hears of streams in their order
         return stream_id
 
     def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
@@ -262,7 +257,7 @@ class StreamEngine:
             stream.waiting += len(data)
         stream.is_finishing = is_end
         if data or is_end:
-            self._ready[stream_id] = None
+            self.ready[stream_id] = None
 
     def write_many(self, stream_id: int, pieces: list[bytes], *, is_end: bool = False) -> None:
         """Append several pieces to a stream at once: the large ones as they are."""
@@ -279,7 +274,7 @@ class StreamEngine:
         would have to leave before.
         """
         # Blocked with nothing of ours to be taken: what encrypts has an answer to send.
-        is_idle = not (self._ready or self._control or self.untaken_bytes or self.is_blocked)
+        is_idle = not (self.ready or self.control or self.untaken_bytes or self.is_blocked)
         if not is_idle or stream_id not in self._streams:
             return None
         stream = self._streams[stream_id]
@@ -323,7 +318,7 @@ class StreamEngine:
         """Drop all streams and what they hold: the connection is over, nothing is written."""
         self._is_over = True
         self._streams.clear()
-        self._ready.clear()
+        self.ready.clear()
 
     def ping(self, *, now: float) -> None:
         """Make the peer answer, which keeps the connection alive and measures the way."""
@@ -340,7 +335,7 @@ class StreamEngine:
     # What goes out.
 
     def _put_control(self, kind: int, stream_id: int, data: bytes) -> None:
-        self._control.append(_HEAD.pack(kind, stream_id, len(data)) + data)
+        self.control.append(_HEAD.pack(kind, stream_id, len(data)) + data)
 
     def _take_part(
         self, stream_id: int, stream: EngineStream, pieces: list[bytes | memoryview]
@@ -354,7 +349,7 @@ class StreamEngine:
             stream.is_ended_here = True
             self._forget_ended(stream_id, stream)
         elif stream.waiting or stream.is_finishing:
-            self._ready[stream_id] = None
+            self.ready[stream_id] = None
         return HEAD_BYTES + count
 
     # What comes in.
@@ -457,7 +452,7 @@ class StreamEngine:
     def _drop(self, stream_id: int) -> EngineStream | None:
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
-            self._ready.pop(stream_id, None)
+            self.ready.pop(stream_id, None)
             if bool(stream_id & 1) == self._is_initiator:
                 self._their_count -= 1
         return stream

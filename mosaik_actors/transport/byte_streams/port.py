@@ -106,10 +106,6 @@ class StreamPort:
             has_sent = True
         return has_sent
 
-    def send(self, data: bytes) -> None:
-        """Send what the engine gave out to be sent alone."""
-        self._send_one(data)
-
     def finish(self) -> None:
         """Send what waits here, then close when the other side has read to the end."""
         if self._is_closed or self._is_finishing:
@@ -152,6 +148,9 @@ class StreamPort:
             self._send_many(pieces)
 
     def _send_one(self, piece: bytes | memoryview) -> None:
+        """Send one piece; what the socket does not take waits here."""
+        if self._is_closed:
+            return
         try:
             count = self._socket.send(piece)
         except OSError as exc:
@@ -160,6 +159,8 @@ class StreamPort:
         self._note_sent(count)
         if count != len(piece):
             self._send_many([memoryview(piece)[count:]])
+
+    send = _send_one  # what the engine gave out to be sent alone
 
     def _send_many(self, pieces: list[bytes | memoryview]) -> None:
         try:

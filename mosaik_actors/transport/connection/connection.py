@@ -403,9 +403,11 @@ class Connection(ABC):
                 self._receive_abort(event)
 
     def _receive_stream_data(self, event: StreamData) -> None:
-        link = self._links.get(event.stream_id)
+        stream_id = event.stream_id
+        link: StreamLink | None
         try:
-            if link is not None:
+            if stream_id in self._links:
+                link = self._links[stream_id]
                 decoder = link.decoder
                 held_bytes = decoder.held_bytes
                 try:
@@ -424,11 +426,11 @@ class Connection(ABC):
                         raise DecodeError("the stream ended inside a frame")
                     link.end_by_peer(_NO_REASON)
         except RemoteError as error:
-            if (link := self._links.get(event.stream_id)) is not None:
+            if (link := self._links.get(stream_id)) is not None:
                 link.violate(error)
             self.owner.on_violation(self, error)
         if event.is_end:
-            self._draining.pop(event.stream_id, None)
+            self._draining.pop(stream_id, None)
 
     def _receive_first_data(
         self, event: StreamData

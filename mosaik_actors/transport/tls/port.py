@@ -53,9 +53,10 @@ class TlsPort(StreamPort):
         """Send what the engine has; nothing before the handshake is done."""
         return self._session.is_done and super().flush()
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Send what the engine gave out to be sent alone."""
-        if not self._is_closed and (sealed := self._seal([data], len(data))):
+        # Alone, so that it is all that is on its way.
+        if not self._is_closed and (sealed := self._seal([data], self._engine.untaken_bytes)):
             self._send_one(sealed)
 
     def _outgoing(self, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
@@ -90,14 +91,13 @@ class TlsPort(StreamPort):
                 return
             data = b""  # what came with the end of the handshake is in the session
         try:
-            pieces = self._session.decrypt(data)
+            opened = self._session.decrypt(data)
         except RemoteError as error:
             self._engine.fail(error)
             self._answer()
             return
-        if pieces:
-            whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self._engine.receive_data(whole, now)
+        if opened:
+            self._engine.receive_data(opened, now)
         else:
             self._answer()
 

@@ -20,9 +20,9 @@ changes of keys may follow one another.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -46,7 +46,6 @@ BINDING_BYTES: Final = 32
 CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
 
 _ALPN: Final = ALPN.encode()
-_LENGTH: Final = struct.Struct(">H")
 _PIECE_BYTES: Final = 64 * 1024
 # SSL_MODE_ENABLE_PARTIAL_WRITE of OpenSSL's ssl.h, which pyOpenSSL sets and has no name for: with
 # it each write is one record. A memory buffer takes all that is written.
@@ -77,6 +76,11 @@ def make_context(secret_key: SecretKey, instance: int) -> SSL.Context:
     return context
 
 
+@cache
+def _without_callbacks() -> SSL.Context:
+    return SSL.Context(SSL.TLS_METHOD)
+
+
 class RecordCounter:
     """Counts the records of a session that have come in whole (RFC 8446 section 5.1)."""
 
@@ -94,7 +98,7 @@ class RecordCounter:
         at, end = self._left, len(data)
         count = 1 if 0 < at <= end else 0
         while end - at >= HEAD_BYTES:
-            (length,) = _LENGTH.unpack_from(data, at + HEAD_BYTES - _LENGTH.size)
+            length = data[at + 3] << 8 | data[at + 4]
             at += HEAD_BYTES + length
             if at <= end or length > SEALED_BYTES_MAX:
                 count += 1
@@ -153,34 +157,36 @@ class TlsSession:
             peer = read_certificate(self._ssl.get_peer_certificate(as_cryptography=True))
         except (ValueError, UnsupportedAlgorithm) as exc:  # of which OpenSSL thinks otherwise
             raise RemoteError(f"no certificate: {exc}", CloseCode.UNKNOWN_PEER) from exc
+        binding = self._ssl.export_keying_material(BINDING_LABEL, BINDING_BYTES, b"")
+        # No callback of a handshake may fail any more, which is asked at each call otherwise.
+        self._ssl.set_context(_without_callbacks())
         self.is_done = True
-        return HandshakeDone(
-            peer, self._ssl.export_keying_material(BINDING_LABEL, BINDING_BYTES, b"")
-        )
+        return HandshakeDone(peer, binding)
 
-    def decrypt(self, data: bytes) -> list[bytes]:
+    def decrypt(self, data: bytes) -> bytes:
         """Return what the peer wrote, as far as it is whole.
 
         Raises:
             RemoteError: It is not what the peer of this session wrote.
         """
-        pieces: list[bytes] = []
-        receive = self._ssl.recv
         # A read gives one record at most, and to find out that there is no more costs as much.
         record_count = self._records.receive_data(data)
         if self._is_fresh:
             self._is_fresh = False
             record_count = HANDSHAKE_BYTES_MAX  # what came with the handshake is not known
+        pieces: list[bytes] = []
         try:
             if data:
                 self._ssl.bio_write(data)
+            if record_count == 1:
+                return self._ssl.recv(RECORD_BYTES_MAX)
             for _ in range(record_count):
-                pieces.append(receive(RECORD_BYTES_MAX))  # noqa: PERF401  # up to an error
-            return pieces
+                pieces.append(self._ssl.recv(RECORD_BYTES_MAX))  # noqa: PERF401  # up to an error
         except (SSL.WantReadError, SSL.ZeroReturnError):
-            return pieces
+            pass
         except SSL.Error as exc:
             raise RemoteError(f"broken TLS: {_explain(exc)}") from exc
+        return b"".join(pieces)
 
     def encrypt(self, pieces: Sequence[bytes | memoryview]) -> bytes:
         """Return what the peer can decrypt; only after the handshake.
