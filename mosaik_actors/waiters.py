@@ -25,17 +25,6 @@ class FutureLike(Awaitable[Any], Protocol):
         """Wake whoever awaits it."""
 
 
-class Resumable(FutureLike, Protocol):
-    """A future whose waiter can go on at once."""
-
-    def resume(self) -> bool:
-        """Be done, and let whoever awaits it go on before this returns.
-
-        Returns:
-            False when nobody goes on: it is done already, or was cancelled.
-        """
-
-
 MakeFuture = Callable[[], FutureLike]
 
 F = TypeVar("F", bound=FutureLike)

@@ -17,7 +17,7 @@ from ..config import require_above
 from ..errors import Closed
 from ..ids import PeerId, StreamId
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
-from ..runtime.eager_future import EagerFuture
+from ..runtime.resuming import resume
 from ..shared_state import HandleState
 from ..streams.consuming.inbox import Inbox
 from ..streams.consuming.session import ReceiverSession
@@ -65,7 +65,9 @@ class Consumer(Generic[T]):
         totals = context.ledger.totals_of("consumer", spec.stream_id, spec.name)
         self._state = StreamState(f"the consumer of {spec.name}", totals)
         self._state.is_online = holds(spec.online_when, ())
-        self._inbox = Inbox(on_ack_due=on_ack_due, make_future=partial(EagerFuture, loop=loop))
+        self._inbox = Inbox(
+            on_ack_due=on_ack_due, make_future=partial(asyncio.Future, loop=loop), resume=resume
+        )
         self._closing: asyncio.Future[None] | None = None
         self._dropped = finalize(self, _drop_consumer, loop, system, address)
         self._dropped.atexit = False

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from ...errors import Empty
-from ...waiters import Resumable, Waiters
+from ...waiters import MakeFuture, Waiters
 from .session import ReceiverSession
 
 PAUSE_ITEMS = 512
@@ -37,6 +37,11 @@ class _Chunk(msgspec.Struct, eq=False):
 class Inbox:
     """The buffer between the consumer actor and `recv`.
 
+    Args:
+        on_ack_due: Called with a session that has something to acknowledge.
+        make_future: Returns what a receiver awaits.
+        resume: Lets the receiver that awaits such a one go on before it returns.
+
     Attributes:
         items: The current chunk's items, last first; empty when there are none,
             and while a pause is due. Whoever takes the last one calls `pop`.
@@ -47,17 +52,22 @@ class Inbox:
     """
 
     __slots__ = (
-        "_chunk", "_chunks", "_taken_in_a_row", "is_closed", "is_pause_due", "items", "on_ack_due",
-        "receivers",
+        "_chunk", "_chunks", "_resume_one", "_taken_in_a_row", "is_closed", "is_pause_due", "items",
+        "on_ack_due", "receivers",
     )  # fmt: skip
 
     def __init__(
-        self, *, on_ack_due: Callable[[ReceiverSession], None], make_future: Callable[[], Resumable]
+        self,
+        *,
+        on_ack_due: Callable[[ReceiverSession], None],
+        make_future: MakeFuture,
+        resume: Callable[[Any], bool],
     ) -> None:
         self.items: list[Any] = []
         self.is_pause_due = False
         self.receivers = Waiters(make_future)
         self.is_closed = False
+        self._resume_one = resume
         self.on_ack_due = on_ack_due
         self._taken_in_a_row = 0
         self._chunk: _Chunk | None = None
@@ -126,7 +136,7 @@ class Inbox:
         left = len(waiting)
         while left > 0 and waiting and self._chunk is not None:
             left -= 1
-            waiting.popleft().resume()
+            self._resume_one(waiting.popleft())
 
     def pop_many(self, limit: int) -> list[Any]:
         """Take up to `limit` items; none when nothing is there."""

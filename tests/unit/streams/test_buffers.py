@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import Empty
-from mosaik_actors.runtime.eager_future import EagerFuture
+from mosaik_actors.runtime.resuming import resume
 from mosaik_actors.streams.consuming.inbox import PAUSE_ITEMS, Inbox
 from mosaik_actors.streams.consuming.session import ReceiverSession
 from mosaik_actors.streams.producing.encoded import single_items
@@ -23,7 +23,7 @@ from mosaik_actors.waiters import Waiters
 MB = 1 << 20
 
 
-def no_future() -> Any:
+def no_future(*_: Any) -> Any:
     raise AssertionError("nobody waits in this test")
 
 
@@ -171,7 +171,7 @@ def deliver(box: Inbox, origin: ReceiverSession, items: list[Any]) -> None:
 
 def test_an_acknowledgement_is_due_when_the_last_item_of_a_frame_is_taken() -> None:
     due: list[ReceiverSession] = []
-    box = Inbox(on_ack_due=due.append, make_future=no_future)
+    box = Inbox(on_ack_due=due.append, make_future=no_future, resume=no_future)
     origin = session(window_items=4)
     deliver(box, origin, [1, 2])
     assert (box.pop(), due) == (1, [])
@@ -184,7 +184,7 @@ def test_an_acknowledgement_is_due_when_the_last_item_of_a_frame_is_taken() -> N
 def test_items_come_out_in_order_however_they_are_taken(frames: list[list[int]], seed: int) -> None:
     rng = Random(seed)
     origin = session(window_items=1000)
-    box = Inbox(on_ack_due=lambda _: None, make_future=no_future)
+    box = Inbox(on_ack_due=lambda _: None, make_future=no_future, resume=no_future)
     out: list[int] = []
     for frame in frames:
         deliver(box, origin, frame)
@@ -237,7 +237,7 @@ async def test_a_wake_right_after_a_cancellation_goes_to_the_next_waiter() -> No
 
 async def test_receivers_go_on_at_once_as_far_as_there_is_something_for_them() -> None:
     loop = asyncio.get_running_loop()
-    box = Inbox(on_ack_due=lambda _: None, make_future=lambda: EagerFuture(loop=loop))
+    box = Inbox(on_ack_due=lambda _: None, make_future=loop.create_future, resume=resume)
     origin = session(window_items=10)
     order: list[object] = []
 
@@ -246,7 +246,7 @@ async def test_receivers_go_on_at_once_as_far_as_there_is_something_for_them() -
             await box.receivers.wait()
             order.append((number, box.pop()))
 
-    def resume() -> None:
+    def go() -> None:
         box.resume_receivers()  # there is nothing
         deliver(box, origin, ["a"])
         deliver(box, origin, ["b", "c"])
@@ -259,7 +259,7 @@ async def test_receivers_go_on_at_once_as_far_as_there_is_something_for_them() -
     tasks = [asyncio.ensure_future(receive(n)) for n in range(5)]
     await asyncio.sleep(0)
     tasks[0].cancel()  # its turn is the next one's
-    loop.call_soon(resume)
+    loop.call_soon(go)
     await asyncio.wait(tasks[:1], timeout=5)
     await asyncio.sleep(0)
     assert order == [(1, "a"), (2, "b"), (3, "c"), "three", (4, "d"), (1, "e"), "two"]
@@ -270,7 +270,7 @@ async def test_receivers_go_on_at_once_as_far_as_there_is_something_for_them() -
 
 
 def test_a_pause_is_due_after_many_items_and_hides_the_rest_until_then() -> None:
-    box = Inbox(on_ack_due=lambda _: None, make_future=no_future)
+    box = Inbox(on_ack_due=lambda _: None, make_future=no_future, resume=no_future)
     origin = session(window_items=10_000)
     deliver(box, origin, list(range(PAUSE_ITEMS)))
     deliver(box, origin, [-1, -2])
