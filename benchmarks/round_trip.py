@@ -36,7 +36,7 @@ COUNTED: Final = {
     "writes to sockets": ("send", "sendmsg"),
     "callbacks scheduled": ("call_soon",),
     "timers": ("call_at",),
-    "futures": ("create_future", "EagerFuture.add_done_callback"),
+    "futures": ("create_future", "Waiters.join"),
     "readings of the clock": ("monotonic",),
 }
 ROOMS: Final = ("transport", "streams", "asyncio", "the rest")

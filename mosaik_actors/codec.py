@@ -114,6 +114,11 @@ class TypedCodec(Codec[T]):
             and so are mappings, where the type lets there be sets.
         custom: Hooks of msgspec for what it does not know: to encode, and to decode; those
             of ids by default.
+
+    Attributes:
+        decode_short: Decodes one item without form and count, of up to `SHORT_BYTES`. It may
+            raise anything: then ask `decode_batch`, which knows the rest. None where that
+            has more to look at.
     """
 
     def __init__(
@@ -131,6 +136,7 @@ class TypedCodec(Codec[T]):
         self._decode_items: Callable[[Any], list[T]] = _fast_decoder(
             list[type_], self._decode_custom
         )
+        self.decode_short: Callable[[Any], T] | None = _fast_decoder(type_, self._decode_custom)
         self._batch_type: Any = list[type_]
         self._limits = WireLimits(type_)
 
@@ -200,6 +206,7 @@ class SizedCodec(TypedCodec[T]):
 
     def __init__(self, type_: Any, size: int, *, is_ordered: bool = False) -> None:
         super().__init__(type_, is_ordered=is_ordered)
+        self.decode_short = None
         self._size = size
 
     def encode_batch(self, items: Sequence[T]) -> bytes:

@@ -25,30 +25,26 @@ class FutureLike(Awaitable[Any], Protocol):
         """Wake whoever awaits it."""
 
 
-class Resumable(FutureLike, Protocol):
-    """A future whose waiter can go on at once."""
-
-    def resume(self) -> None:
-        """Be done, and let whoever awaits it go on before this returns."""
-
-
 MakeFuture = Callable[[], FutureLike]
-MakeResumable = Callable[[], Resumable]
 
 F = TypeVar("F", bound=FutureLike)
 
 
 class Waiters(Generic[F]):
-    """Coroutines that wait for one thing, first come, first woken."""
+    """Coroutines that wait for one thing, first come, first woken.
 
-    __slots__ = ("_make_future", "_waiting")
+    Attributes:
+        waiting: Their futures.
+    """
+
+    __slots__ = ("_make_future", "waiting")
 
     def __init__(self, make_future: Callable[[], F]) -> None:
         self._make_future = make_future
-        self._waiting: deque[F] = deque()
+        self.waiting: deque[F] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self.waiting)
 
     async def wait(self) -> None:
         """Wait until woken; then check again what was waited for. May be cancelled."""
@@ -62,7 +58,7 @@ class Waiters(Generic[F]):
     def join(self) -> F:
         """Return a new waiter's future: await it, and `leave` if that raises."""
         future = self._make_future()
-        self._waiting.append(future)
+        self.waiting.append(future)
         return future
 
     def leave(self, future: F) -> None:
@@ -72,36 +68,16 @@ class Waiters(Generic[F]):
         else:
             # A wake between the cancellation and this turn has taken it out already.
             with suppress(ValueError):
-                self._waiting.remove(future)
+                self.waiting.remove(future)
 
     def wake(self, count: int) -> None:
         """Wake up to `count` waiters."""
-        while count > 0 and self._waiting:
-            future = self._waiting.popleft()
+        while count > 0 and self.waiting:
+            future = self.waiting.popleft()
             if not future.done():
                 future.set_result(None)
                 count -= 1
 
     def wake_all(self) -> None:
         """Wake everybody."""
-        self.wake(len(self._waiting))
-
-
-class ResumableWaiters(Waiters[Resumable]):
-    """Waiters that can go on at once."""
-
-    __slots__ = ()
-
-    def resume(self, count: int) -> None:
-        """Let up to `count` of those who wait now go on before this returns.
-
-        They may do anything meanwhile, such as wait again.
-        """
-        waiting = self._waiting
-        left = len(waiting)
-        while count > 0 and left > 0 and waiting:
-            left -= 1
-            future = waiting.popleft()
-            if not future.done():  # nor cancelled
-                count -= 1
-                future.resume()
+        self.wake(len(self.waiting))

@@ -12,15 +12,16 @@ Failure: a producer that breaks a rule is closed with the rule's code and tried
 
 Inbound, a burst takes one way: one `FramesReceived` per loop turn, one decode
 call per frame, one hand-over to the inbox per frame. Once a session stands, the
-link hands its frames over directly (`Inlet`), without a turn in the mailbox, and
+link hands its frames over directly (`_take_event`), without a turn in the mailbox, and
 who waits for them goes on when all is read.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import msgspec
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
@@ -78,6 +79,7 @@ from ..transport.interface import (
     Link,
     LinkClosed,
     LinkDrained,
+    LinkEvent,
     NotAllowed,
 )
 from ..transport.messages import LinkFailed, LinkOpened, OpenLink
@@ -116,6 +118,7 @@ class ConsumerActor(TypeDispatcher):
         self._now = message.node.clock.monotonic
         self._catalog = message.catalog
         self._spec = spec
+        self._decode: Callable[[Any, int], tuple[list[Any], int]] = spec.encoder.decode_batch
         self._inbox = message.inbox
         self._state = message.state
         self._subscriptions = Subscriptions(
@@ -255,16 +258,16 @@ class ConsumerActor(TypeDispatcher):
             now=self._now(),
         )
         self._log.info(peer_id, "%s: subscribed to peer %s", peer_id.short)
-        inlet = Inlet(self._take_frames, partial(self.send, self.myAddress))
+        inlet = Inlet(partial(self.send, self.myAddress))
         link.attach(inlet)
-        self.send(self.myAddress, OpenInlet(inlet))
+        self.send(self.myAddress, OpenInlet(inlet, link))
         self._publish_state()
         self._pump()
 
     def receiveMsg_OpenInlet(self, message: OpenInlet, _sender: ActorAddress) -> None:
         """Let frames come directly, unless some are still in the mailbox."""
         if message.inlet.is_caught_up:
-            message.inlet.is_direct = True
+            message.link.attach(self._take_event)
         else:
             self.send(self.myAddress, message)
 
@@ -285,33 +288,7 @@ class ConsumerActor(TypeDispatcher):
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
         """Take in frames that went through the mailbox."""
-        self._take_frames(message)
-
-    def _receive_frames(self, message: FramesReceived) -> None:
-        """Decode what one loop turn brought and hand it over."""
-        link = message.link
-        session = self._links.by_link.get(link)
-        if session is None:
-            return
-        inbox, decode = self._inbox, self._spec.encoder.decode_batch
-        try:
-            for frame in message.frames:
-                if len(frame) == WINDOW_FRAME_BYTES and is_window(frame):
-                    self._receive_window(link, session, frame)
-                    continue
-                item_count, batch = session.receive_frame(frame)
-                items, bad_count = decode(batch, item_count)  # type: ignore[arg-type]
-                if bad_count:
-                    self._note_rejected(link, bad_count)
-                inbox.put(session, items, item_count, len(frame))
-        except RemoteError as exc:
-            self._refuse(link, exc)
-            self._forget(link, CloseReason(exc.close_code, clip(str(exc))))
-            self._pump()
-            return
-        channel = self._state.channels[link]
-        channel.item_count = session.item_count
-        channel.byte_count = session.byte_count
+        self._take_event(message)
 
     def receiveMsg_AckDue(self, message: AckDue, _sender: ActorAddress) -> None:
         """Acknowledge what the application took."""
@@ -350,23 +327,44 @@ class ConsumerActor(TypeDispatcher):
 
     # Helpers.
 
-    def _take_frames(self, event: FramesReceived) -> None:
-        """Take in frames; whatever goes wrong with them ends their link, and nothing else."""
+    def _take_event(self, event: LinkEvent) -> None:
+        """Decode the frames that one loop turn brought, and hand them over; queue all else."""
+        if type(event) is not FramesReceived:
+            self.send(self.myAddress, event)
+            return
+        link = event.link
+        if link not in self._links.by_link:
+            return
+        session, inbox = self._links.by_link[link], self._inbox
         try:
-            self._receive_frames(event)
+            for frame in event.frames:
+                size = len(frame)
+                if size == WINDOW_FRAME_BYTES and is_window(frame):
+                    self._receive_window(link, session, frame)
+                    continue
+                item_count, batch = session.receive_frame(frame)
+                items, bad_count = self._decode(batch, item_count)
+                if bad_count:
+                    self._note_rejected(link, bad_count)
+                inbox.put(session, items, item_count, size)
+            channel = self._state.channels[link]
+            channel.item_count = session.item_count
+            channel.byte_count = session.byte_count
         except Exception as exc:
-            logger.exception("%s: taking in frames failed", self._spec.name)
-            link = event.link
-            text = f"the consumer failed to take items: {type(exc).__name__}"
-            error = RemoteError(clip(text), CloseCode.UNEXPECTED_CLOSE)
-            reason = CloseReason(error.close_code, str(error))
-            link.close(reason)
-            self._refusals.note(link.peer_id, error)
-            if link in self._links.by_link:  # or what failed came after the forgetting
-                self._forget(link, reason)
-                self._pump()
+            self._give_up(link, exc)
         finally:
-            self._inbox.wake(event.link.after_read)
+            if inbox.receivers.waiting and not link.after_read(inbox.resume_receivers):
+                inbox.receivers.wake(inbox.item_count)
+
+    def _give_up(self, link: Link, error: Exception) -> None:
+        """End a link with whose frames something went wrong, and nothing else."""
+        if not isinstance(error, RemoteError):
+            logger.error("%s: taking in frames failed", self._spec.name, exc_info=error)
+            text = f"the consumer failed to take items: {type(error).__name__}"
+            error = RemoteError(clip(text), CloseCode.UNEXPECTED_CLOSE)
+        self._refuse(link, error)
+        self._forget(link, CloseReason(error.close_code, clip(str(error))))
+        self._pump()
 
     @property
     def _core(self) -> Subscriptions:

@@ -17,7 +17,7 @@ subscriber of the same bytes.
 Two calls reach this actor without a turn in its mailbox, never inside one another, because a
 turn of the loop is a good part of a round trip: the acknowledgements, as the link hands
 them over, and the first item after a calm moment, or in answer to what came
-(`_publish_now`). Alone, and for one subscriber, it leaves at once (`_write_lone`).
+(`_publish_now`). Alone, and for one subscriber, it leaves at once (`_send_lone`).
 
 It is one file: each message may end in the same pump, whose state all the handlers share.
 """
@@ -58,6 +58,7 @@ from ..streams.producing.admission import TOO_COSTLY, AdmittedPeer, Awaited, Con
 from ..streams.producing.encoding import OVERHEAD_BYTES
 from ..streams.producing.fanout import FanOut, FramesReady, LaggardFound, WindowChanged
 from ..streams.producing.item_filter import FilterGroup
+from ..streams.producing.outbox import Entry
 from ..streams.producing.publisher import Publisher
 from ..streams.producing.undelivered import Undelivered
 from ..streams.shared import Channel
@@ -65,6 +66,7 @@ from ..streams.wire import (
     ACK_BYTES_MAX,
     Accepted,
     Subscribe,
+    Window,
     encode,
     is_window,
     read_ack,
@@ -110,18 +112,12 @@ class ProducerActor(TypeDispatcher):
         self._outbox = message.outbox
         self._state = message.state
         self._item_filter = message.item_filter
-        tickets = spec.tickets.requirement if spec.tickets is not None else None
-        self._admission = ConsumerAdmission(
-            spec.require,
-            tickets,
-            spec.schema,
-            spec.max_consumers,
-            message.item_filter,
-            message.criteria_budget,
-        )
+        self._admission = _make_admission(message)
         self._log = TopicLog(message.node.peer_log, logger, spec.name, self._now)
         self._fan_out = _make_fan_out(spec, self._now())
         self._publisher = _make_publisher(message, self._fan_out)
+        self._may_step = message.node.system.step_check(self.myAddress)
+        self._outbox.send_lone = self._send_lone
         self._outbox.publish_now = self._publish_now
         self.send(self._catalog, WatchCatalog(self.myAddress))
         if spec.tickets is not None:
@@ -300,31 +296,40 @@ class ProducerActor(TypeDispatcher):
         is_calm = self._now() - self._published_at >= CALM_S or self._may_answer()
         if self._is_pumping or not is_calm:
             return False
-        return self._node.system.run_now(self.myAddress, self._publish_alone)
+        return self._node.system.run_now(self.myAddress, self._publish_safely)
 
     def _may_answer(self) -> bool:
         """Return whether the only subscriber was heard since the last burst."""
         channels = self._state.channels
         return len(channels) == 1 and next(iter(channels)).heard_at > self._published_at
 
-    def _publish_alone(self) -> None:
+    def _publish_safely(self) -> None:
         try:
-            if self._is_blocked or self._close_at is not None or not self._write_lone():
-                self._pump()
+            self._pump()
         except Exception:
             logger.exception("%s: publishing failed", self._spec.name)
 
-    def _write_lone(self) -> bool:
-        """Send the only item there is on its way now; return whether that could be done."""
-        if (written := self._publisher.publish_lone()) is None:
+    def _send_lone(self, entry: Entry) -> bool:
+        """Send an item that nothing waits before to the only subscriber; return whether it left."""
+        core, now = self._fan_out, self._now()
+        if core is None or (lone := core.lone) is None or type(entry) is not bytes:
             return False
-        link, frame = written
-        if (channel := self._state.channels.get(link)) is not None:
-            channel.item_count += 1
-            channel.byte_count += len(frame)
-            link.write_now(frame)
-        self._published_at = self._now()
-        self._outbox.wake_senders()
+        link: Link = lone.key
+        if (
+            self._is_pumping
+            or self._is_blocked
+            or self._close_at is not None
+            or (now - self._published_at < CALM_S and link.heard_at <= self._published_at)
+            or not self._may_step()
+            or (published := core.publish_lone(self._spec.encoder.one_head, entry)) is None
+        ):
+            return False
+        frame, size = published
+        self._published_at = now
+        channel = self._state.channels[link]
+        channel.item_count += 1
+        channel.byte_count += size
+        link.write_now(frame)
         return True
 
     def _check_tickets(self, peers: frozenset[PeerId] | None) -> bool:
@@ -420,12 +425,7 @@ class ProducerActor(TypeDispatcher):
         subscription = self._core.subscriptions.get(link)
         if subscription is None:
             return  # too slow, as it turned out just now
-        unsent = link.unsent_bytes - subscription.flight_bytes
-        if unsent > ANSWERS_UNSENT_BYTES_MAX:
-            raise RemoteError(f"asks for windows, and {unsent} bytes of answers are not read")
-        window = read_window(frame)
-        if window.items < SHARE_ITEMS_MIN:  # as for a subscription: it would cost all others
-            raise RemoteError(f"asks for {window.items} items, expected {SHARE_ITEMS_MIN} or more")
+        window = _read_wanted(frame, link.unsent_bytes - subscription.flight_bytes)
         self._core.change_window(link, window, now=self._now())
 
     def _warn_of(self, link: Link, why: CloseReason | RemoteError) -> None:
@@ -483,6 +483,28 @@ class ProducerActor(TypeDispatcher):
         if due is not None and (self._timer_at is None or due < self._timer_at):
             self._timer_at = due
             self.wakeupAfter(max(0.0, due - self._now()), due)
+
+
+def _read_wanted(frame: bytes, unsent_bytes: int) -> Window:
+    """Return what window is asked for. Raises `RemoteError` for one that may not be."""
+    if unsent_bytes > ANSWERS_UNSENT_BYTES_MAX:
+        raise RemoteError(f"asks for windows, and {unsent_bytes} bytes of answers are not read")
+    window = read_window(frame)
+    if window.items < SHARE_ITEMS_MIN:  # as for a subscription: it would cost all others
+        raise RemoteError(f"asks for {window.items} items, expected {SHARE_ITEMS_MIN} or more")
+    return window
+
+
+def _make_admission(message: StartProducer) -> ConsumerAdmission:
+    spec = message.spec
+    return ConsumerAdmission(
+        spec.require,
+        spec.tickets.requirement if spec.tickets is not None else None,
+        spec.schema,
+        spec.max_consumers,
+        message.item_filter,
+        message.criteria_budget,
+    )
 
 
 def _make_fan_out(spec: ProducerSpec, now: float) -> FanOut:

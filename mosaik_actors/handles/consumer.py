@@ -17,7 +17,7 @@ from ..config import require_above
 from ..errors import Closed
 from ..ids import PeerId, StreamId
 from ..runtime import ActorSystemClosed, AskUndeliverable, AsyncActorSystem
-from ..runtime.eager_future import EagerFuture
+from ..runtime.resuming import resume
 from ..shared_state import HandleState
 from ..streams.consuming.inbox import Inbox
 from ..streams.consuming.session import ReceiverSession
@@ -65,7 +65,9 @@ class Consumer(Generic[T]):
         totals = context.ledger.totals_of("consumer", spec.stream_id, spec.name)
         self._state = StreamState(f"the consumer of {spec.name}", totals)
         self._state.is_online = holds(spec.online_when, ())
-        self._inbox = Inbox(on_ack_due=on_ack_due, make_future=partial(EagerFuture, loop=loop))
+        self._inbox = Inbox(
+            on_ack_due=on_ack_due, make_future=partial(asyncio.Future, loop=loop), resume=resume
+        )
         self._closing: asyncio.Future[None] | None = None
         self._dropped = finalize(self, _drop_consumer, loop, system, address)
         self._dropped.atexit = False
@@ -113,8 +115,19 @@ class Consumer(Generic[T]):
             Closed: The consumer is closed and everything received is taken.
         """
         box = self._inbox
-        if not box.items:
-            await self._wait_for_item()
+        while not box.items:
+            if box.is_pause_due:
+                await asyncio.sleep(0)
+                box.resume()
+                continue
+            if box.is_closed:
+                self._raise_if_closed()
+            future = box.receivers.join()
+            try:
+                await future
+            except BaseException:
+                box.receivers.leave(future)
+                raise
         item: T = box.pop()
         return item
 
@@ -139,8 +152,8 @@ class Consumer(Generic[T]):
             Closed: The consumer is closed and everything received is taken.
         """
         require_above("limit", limit)
-        await self._wait_for_item()
-        return self._inbox.pop_many(limit)
+        first = await self.recv()
+        return [first, *self._inbox.pop_many(limit - 1)]
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -148,16 +161,13 @@ class Consumer(Generic[T]):
     async def __anext__(self) -> T:
         item: T
         items = self._inbox.items
-        if len(items) > 1:  # the last one of a frame has consequences
+        if items and len(items) > 1:  # the last one of a frame has consequences
             item = items.pop()
             return item
-        if not items:
-            try:
-                await self._wait_for_item()
-            except Closed:
-                raise StopAsyncIteration from None
-        item = self._inbox.pop()
-        return item
+        try:
+            return await self.recv()
+        except Closed:
+            raise StopAsyncIteration from None
 
     async def close(self) -> None:
         """End the subscriptions. What was received can still be taken.
@@ -199,23 +209,6 @@ class Consumer(Generic[T]):
     def _ended(self) -> Exception:
         # What holds this method holds the consumer: who only waits for it keeps it.
         return self._state.ended()
-
-    async def _wait_for_item(self) -> None:
-        """Return when there is an item to take, without giving anybody else the chance to."""
-        box = self._inbox
-        while not box.items:
-            if box.is_pause_due:
-                await asyncio.sleep(0)
-                box.resume()
-            else:
-                if box.is_closed:
-                    self._raise_if_closed()
-                future = box.receivers.join()
-                try:
-                    await future
-                except BaseException:
-                    box.receivers.leave(future)
-                    raise
 
     def _raise_if_closed(self) -> None:
         if self._inbox.is_closed:

@@ -28,7 +28,7 @@ from ..streams.messages import (
 )
 from ..streams.producing.encoded import EncodedBatch, EncodedItem, item_count_of, single_items
 from ..streams.producing.item_filter import FilterGroup, ItemFilter, SortedItem
-from ..streams.producing.outbox import Outbox
+from ..streams.producing.outbox import CALM_IN_A_ROW, Outbox
 from ..streams.shared import StreamState
 from .channels import ChannelInfo
 from .stream_context import StreamsContext
@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 UNWANTED_IN_A_ROW = 256
-PUBLISHED_IN_A_ROW = 16  # each at least a CALM_S after the one before
 ENCODE_ITEMS = 4096  # send_many encodes this many before it lets the loop have a turn
 
 _FLUSH = FlushOutbox()
@@ -83,7 +82,7 @@ class SharedProducer:
         if holds(spec.online_when, ()):  # with nobody there: from the first moment
             self.state.is_online = True
             self.outbox.set_online(True)
-            self.outbox.is_turn_due = True  # the actor begins before a sender runs on and on
+            self.outbox.calm_left = 0  # the actor begins before a sender runs on and on
         self.handles: WeakSet[Producer[Any]] = WeakSet()
         self.item_filter = ItemFilter(
             spec.encoder.type, self._choose_path, self._settle, context.node.clock.monotonic
@@ -91,7 +90,6 @@ class SharedProducer:
         self.declared_by: object | None = None
         self.closing: asyncio.Future[int] | None = None
         self._on_closing = on_closing
-        self._published_in_a_row = 0
         start = StartProducer(
             context.node,
             context.catalog,
@@ -106,15 +104,11 @@ class SharedProducer:
 
     def _wake(self) -> None:
         """Let the first item of a burst be published: at once, or with those that follow."""
-        if not self.outbox.publish_now():
-            self._published_in_a_row = 0  # the loop has its turn when the buffer is full
+        if self.outbox.publish_now():
+            self.outbox.note_published()
+        else:
+            self.outbox.calm_left = CALM_IN_A_ROW  # the loop has its turn when the buffer is full
             self.context.node.system.tell(self.address, _FLUSH)
-            return
-        self._published_in_a_row += 1
-        if self._published_in_a_row == PUBLISHED_IN_A_ROW:
-            # What leaves at once fills nothing up, so nothing else would make a sender wait.
-            self._published_in_a_row = 0
-            self.outbox.is_turn_due = True
 
     def _choose_path(self) -> None:
         """Let the handles look at each item while somebody filters, and not otherwise."""
@@ -256,11 +250,16 @@ class Producer(Generic[T]):
         box = self._outbox
         entries = box.entries
         byte_count = box.byte_count + len(entry)
-        if len(entries) < box.room and byte_count <= self._fast_bytes and not box.is_turn_due:
+        if byte_count > self._fast_bytes or not box.calm_left:
+            await self._append_when_room(entry, item)
+        elif not entries and box.room:
+            if box.send_lone(entry):
+                box.calm_left -= 1
+            else:
+                box.put(entry)
+        elif len(entries) < box.room:
             box.byte_count = byte_count
             entries.append(entry)
-            if len(entries) == 1:
-                box.wake()
         else:
             await self._append_when_room(entry, item)
 
@@ -356,8 +355,8 @@ class Producer(Generic[T]):
 
     async def _append_when_room(self, entry: EncodedItem, item: Any) -> None:
         self._source.spec.encoder.check_size(item, len(entry))
-        if self._outbox.is_turn_due:
-            self._outbox.is_turn_due = False
+        if not self._outbox.calm_left:
+            self._outbox.calm_left = CALM_IN_A_ROW
             await asyncio.sleep(0)
         while True:
             box, item_filter = self._outbox, self._source.item_filter

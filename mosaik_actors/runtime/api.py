@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import get_ident
 from types import MappingProxyType, TracebackType
@@ -181,6 +182,15 @@ class AsyncActorSystem:
         """
         cell = getattr(address, "cell", None)
         return cell is not None and cell.scheduler.run_now(cell, step)
+
+    def step_check(self, address: ActorAddress) -> Callable[[], bool]:
+        """Return what says, at any time, whether `run_now` would take a step of a local actor.
+
+        For an actor that takes the same step many times, and none that begins anything:
+        what it begins would belong to whoever calls.
+        """
+        assert isinstance(address, LocalAddress), "actors of others take their steps elsewhere"
+        return partial(address.cell.scheduler.may_step, address.cell)
 
     async def ask(
         self, address: ActorAddress, message: Any, timeout: float | timedelta | None = None

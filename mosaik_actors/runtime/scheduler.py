@@ -157,6 +157,10 @@ class Scheduler:
         if self.ready and not self.armed:
             self.arm()
 
+    def may_step(self, cell: Schedulable) -> bool:
+        """Return whether a message would be an actor's next step, so that it may take one now."""
+        return not (self.suspended or cell.mailbox or cell.parked or cell.exiting or cell.dead)
+
     def run_now(self, cell: Schedulable, step: Callable[[], object]) -> bool:
         """Take a step of an actor here and now, if a message would be its next one anyway.
 
@@ -164,7 +168,7 @@ class Scheduler:
         has ended, or nothing is handed out. Return whether the step was taken. What
         it raises is the caller's.
         """
-        if self.suspended or cell.mailbox or cell.parked or cell.exiting or cell.dead:
+        if not self.may_step(cell):
             return False
         # As in a drain, whoever calls: what the step begins belongs to the actor. In a
         # copy, since the caller may be in the actor's own context already.

@@ -30,6 +30,8 @@ what does not fit raises `RemoteError` with the close code for the link.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -172,16 +174,22 @@ def may_fly(flight_bytes: int, frame_bytes: int, window_bytes: int) -> bool:
     return flight_bytes < (window_bytes + 1) // 2 or flight_bytes + frame_bytes <= window_bytes
 
 
+data_header: Final[Callable[[int, int], bytes]] = partial(_DATA_HEADER.pack, _DATA)
+"""Returns what goes before a batch: given the sequence of its first item, and how many it has."""
+
+
 def data_frame(first_sequence: int, item_count: int, *batch: bytes) -> bytes:
     """Return the frame of a batch, which may come in pieces."""
-    return b"".join((_DATA_HEADER.pack(_DATA, first_sequence, item_count), *batch))
+    return b"".join((data_header(first_sequence, item_count), *batch))
 
 
 def read_data(frame: bytes) -> tuple[int, int, memoryview]:
     """Return (first sequence, item count, batch) of a data frame. Raises `RemoteError`."""
-    if len(frame) < DATA_HEADER_BYTES:
-        raise RemoteError(f"a data frame of {len(frame)} bytes, at least {DATA_HEADER_BYTES}")
-    kind, first_sequence, item_count = _DATA_HEADER.unpack_from(frame)
+    try:
+        kind, first_sequence, item_count = _DATA_HEADER.unpack_from(frame)
+    except struct.error:
+        text = f"a data frame of {len(frame)} bytes, at least {DATA_HEADER_BYTES}"
+        raise RemoteError(text) from None
     if kind != _DATA:
         raise RemoteError(f"a frame of kind {kind}, expected data ({_DATA})")
     if not 1 <= item_count <= BUFFER_ITEMS_MAX or first_sequence + item_count > SEQUENCE_MAX:

@@ -2,11 +2,12 @@
 
 `quic.engine.Engine` speaks QUIC over datagrams, `byte_streams.engine.StreamEngine` shares one
 reliable byte stream. Both are driven alike: after bytes or time were put in, or something
-was written, drain `next_event`, send what is to be sent, and re-read `get_timer`.
+was written, drain `events`, send what is to be sent, and re-read `get_timer`.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Final, Protocol
 
 from .address import SocketAddr
@@ -42,8 +43,12 @@ class ConnectionEngine(Protocol):
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
 
-    def next_event(self) -> EngineEvent | None:
-        """Return the next thing that happened, None when there is none left."""
+    @property
+    def events(self) -> deque[EngineEvent]:
+        """What happened and nobody has taken out yet, the oldest first.
+
+        Read it again after each one: there may be more. Empty when there are none left.
+        """
 
     def open_stream(self) -> int:
         """Return the id of a new bidirectional stream."""

@@ -21,6 +21,7 @@ Invariants:
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Annotated, Final, cast
 
 import msgspec
@@ -39,6 +40,8 @@ PROTOCOL_CHARACTERS_MAX: Final = 128
 LINK_VERSION: Final = 2
 
 _WORD: Final = struct.Struct(">I")
+encode_word: Final[Callable[[int], bytes]] = _WORD.pack
+"""Returns the word that goes before a data frame of so many bytes."""
 
 _Header = Annotated[bytes, msgspec.Meta(max_length=CONTROL_BYTES_MAX)]
 
@@ -133,7 +136,10 @@ class FrameDecoder:
             if stop > end:
                 break
             payload = bytes(data[start + WORD_BYTES : stop])
-            frames.append(decode_control(payload) if word & CONTROL_BIT else payload)
+            frame = decode_control(payload) if word & CONTROL_BIT else payload
+            if stop == end and not frames:  # alone, as mostly where frames are small
+                return [frame]
+            frames.append(frame)
             start = stop
         if start < end:
             self.held_bytes = end - start
@@ -175,11 +181,6 @@ def _to_keep(data: bytes | memoryview) -> bytes | memoryview:
     if isinstance(data, memoryview) and 2 * len(data) < len(cast(bytes, data.obj)):
         return bytes(data)
     return data
-
-
-def encode_word(length: int) -> bytes:
-    """Return the word that goes before a data frame of `length` bytes."""
-    return _WORD.pack(length)
 
 
 def encode_control(frame: ControlFrame) -> bytes:

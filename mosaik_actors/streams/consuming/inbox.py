@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from ...errors import Empty
-from ...waiters import MakeResumable, ResumableWaiters
+from ...waiters import MakeFuture, Waiters
 from .session import ReceiverSession
 
 PAUSE_ITEMS = 512
@@ -37,6 +37,11 @@ class _Chunk(msgspec.Struct, eq=False):
 class Inbox:
     """The buffer between the consumer actor and `recv`.
 
+    Args:
+        on_ack_due: Called with a session that has something to acknowledge.
+        make_future: Returns what a receiver awaits.
+        resume: Lets the receiver that awaits such a one go on before it returns.
+
     Attributes:
         items: The current chunk's items, last first; empty when there are none,
             and while a pause is due. Whoever takes the last one calls `pop`.
@@ -47,17 +52,22 @@ class Inbox:
     """
 
     __slots__ = (
-        "_chunk", "_chunks", "_taken_in_a_row", "is_closed", "is_pause_due", "items", "on_ack_due",
-        "receivers",
+        "_chunk", "_chunks", "_resume_one", "_taken_in_a_row", "is_closed", "is_pause_due", "items",
+        "on_ack_due", "receivers",
     )  # fmt: skip
 
     def __init__(
-        self, *, on_ack_due: Callable[[ReceiverSession], None], make_future: MakeResumable
+        self,
+        *,
+        on_ack_due: Callable[[ReceiverSession], None],
+        make_future: MakeFuture,
+        resume: Callable[[Any], bool],
     ) -> None:
         self.items: list[Any] = []
         self.is_pause_due = False
-        self.receivers = ResumableWaiters(make_future)
+        self.receivers = Waiters(make_future)
         self.is_closed = False
+        self._resume_one = resume
         self.on_ack_due = on_ack_due
         self._taken_in_a_row = 0
         self._chunk: _Chunk | None = None
@@ -66,7 +76,9 @@ class Inbox:
     def put(
         self, session: ReceiverSession, items: list[Any], item_count: int, byte_count: int
     ) -> None:
-        """Add the items of one frame of `item_count`, then call `wake`. Takes the list over.
+        """Add the items of one frame of `item_count`, and take the list over.
+
+        Then let the `receivers` go on: by `resume_receivers` right from the loop, else `wake`.
 
         There may be fewer items than the frame had: those left out count as taken
         with the others.
@@ -75,7 +87,8 @@ class Inbox:
             if session.take(item_count, byte_count):
                 self.on_ack_due(session)
             return
-        items.reverse()
+        if item_count > 1:
+            items.reverse()
         chunk = _Chunk(session, items, item_count, byte_count)
         if self._chunk is None:
             self._chunk = chunk
@@ -84,15 +97,6 @@ class Inbox:
             self.items = items
         else:
             self._chunks.append(chunk)
-
-    def wake(self, after_read: Callable[[Callable[[], None]], bool]) -> None:
-        """Let those go on who wait for what was put in.
-
-        Args:
-            after_read: Calls what it is given right from the loop; returns whether it will.
-        """
-        if self.receivers and not after_read(self._resume_receivers):
-            self.receivers.wake(self.item_count)
 
     @property
     def is_empty(self) -> bool:
@@ -123,6 +127,17 @@ class Inbox:
             self._finish_chunk()
         return item
 
+    def resume_receivers(self) -> None:
+        """Let those who wait now go on before this returns, while there is something to take.
+
+        They may do anything meanwhile, such as wait again.
+        """
+        waiting = self.receivers.waiting
+        left = len(waiting)
+        while left > 0 and waiting and self._chunk is not None:
+            left -= 1
+            self._resume_one(waiting.popleft())
+
     def pop_many(self, limit: int) -> list[Any]:
         """Take up to `limit` items; none when nothing is there."""
         taken: list[Any] = []
@@ -150,10 +165,6 @@ class Inbox:
         """Take in that nothing more will come. What is there can still be taken."""
         self.is_closed = True
         self.receivers.wake_all()
-
-    def _resume_receivers(self) -> None:
-        # Where there is more than one chunk, as many as there may be items for.
-        self.receivers.resume(len(self.items) if not self._chunks else self.item_count)
 
     def _finish_chunk(self) -> None:
         chunk = self._chunk

@@ -1,9 +1,9 @@
-"""A link's way into its consumer: through the mailbox at first, then past it.
+"""A link's first way into its consumer: through the mailbox.
 
 Before a link was attached its frames went into the mailbox, as the transport sent
 them, and whatever comes after must not overtake them. So an inlet queues what comes
-until the mailbox is empty of the link's events (`is_caught_up`); then frames are taken at once,
-which is a turn of the loop less in every round trip.
+until the mailbox is empty of the link's events (`is_caught_up`); then the consumer attaches
+itself instead and takes frames at once, which is a turn of the loop less in every round trip.
 """
 
 from __future__ import annotations
@@ -12,35 +12,27 @@ from collections.abc import Callable
 
 import msgspec
 
-from ...transport.interface import FramesReceived, LinkEvent
+from ...transport.interface import Link, LinkEvent
 
 
 class Inlet:
-    """The sink of one link.
+    """The sink of one link, until its consumer takes frames directly.
 
     Args:
-        take: Called with frames once the way is direct.
-        queue: Called with a `QueuedLinkEvent` for all else.
+        queue: Called with a `QueuedLinkEvent` for each event.
     """
 
-    __slots__ = ("_handled_number", "_queue", "_queued_number", "_take", "is_direct")
+    __slots__ = ("_handled_number", "_queue", "_queued_number")
 
-    def __init__(
-        self, take: Callable[[FramesReceived], None], queue: Callable[[QueuedLinkEvent], None]
-    ) -> None:
-        self._take = take
+    def __init__(self, queue: Callable[[QueuedLinkEvent], None]) -> None:
         self._queue = queue
         self._queued_number = 0
         self._handled_number = 0
-        self.is_direct = False
 
     def __call__(self, event: LinkEvent) -> None:
-        """Take frames at once where the way is direct; queue everything else."""
-        if self.is_direct and type(event) is FramesReceived:
-            self._take(event)
-        else:
-            self._queued_number += 1
-            self._queue(QueuedLinkEvent(self, self._queued_number, event))
+        """Queue an event."""
+        self._queued_number += 1
+        self._queue(QueuedLinkEvent(self, self._queued_number, event))
 
     @property
     def is_caught_up(self) -> bool:
@@ -67,3 +59,4 @@ class OpenInlet(msgspec.Struct, frozen=True):
     """Everything the transport itself put into the mailbox is handled now."""
 
     inlet: Inlet
+    link: Link

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from ...errors import RemoteError
 from ..config import BUFFER_ITEMS_MAX, WINDOW_BYTES_MAX
-from ..wire import Accepted, Window, may_fly, read_data
+from ..wire import DATA_HEADER_BYTES, Accepted, Window, may_fly, read_data
 
 ACKS_PER_WINDOW = 8
 ACK_ITEMS_MIN = 64
@@ -118,7 +118,7 @@ class ReceiverSession:
         first_sequence, item_count, batch = read_data(frame)
         if first_sequence != self.expected:
             raise RemoteError(f"items from {first_sequence} on, expected {self.expected}")
-        frame_bytes = len(frame)
+        frame_bytes = DATA_HEADER_BYTES + batch.nbytes
         waiting = self.expected - self.acked
         items_max, bytes_max = self.window
         if waiting and (

@@ -31,12 +31,19 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-from ...codec import FAST, UNTYPED, WIDE, Codec, EncodeError, codec_for
+from ...codec import FAST, UNTYPED, WIDE, Codec, EncodeError, TypedCodec, codec_for
 from ...errors import DecodeError, RemoteError
 from ...ids import PeerId, UniqueId
 from ...transport.interface import FRAME_BYTES_MAX
 from ...wire_encoding import encode as encode_any
-from ...wire_limits import NESTING_MAX, WireLimits, opening_count, split_array, wire_size_of
+from ...wire_limits import (
+    NESTING_MAX,
+    SHORT_BYTES,
+    WireLimits,
+    opening_count,
+    split_array,
+    wire_size_of,
+)
 from ..wire import DATA_HEADER_BYTES
 from .encoded import EncodedBatch, EncodedItem, WholeBatch, array_header
 from .fanout import Batch
@@ -80,6 +87,7 @@ class ItemEncoder:
     ) -> None:
         self.item_bytes_max = min(frame_bytes_max, FRAME_BYTES_MAX) - OVERHEAD_BYTES
         self.codec: Codec[Any] = codec_for(type_)
+        self._decode_short = self.codec.decode_short if isinstance(self.codec, TypedCodec) else None
         self.type = type_
         self._accepted = _classes_of(type_)
         untyped = type_ is object or type_ is Any
@@ -243,6 +251,16 @@ class ItemEncoder:
         Raises:
             RemoteError: It is no batch of `item_count` items.
         """
+        if (
+            item_count == 1
+            and self._decode_short is not None
+            and data[:2] == self.one_head
+            and len(data) <= SHORT_BYTES
+        ):
+            try:
+                return [self._decode_short(data[2:])], 0
+            except Exception:
+                pass  # why, is found out below
         try:
             items, bad_count = self.codec.decode_batch(data, count_max=item_count), 0
         except DecodeError as exc:

@@ -47,7 +47,7 @@ from typing import Any
 import msgspec
 
 from ..config import SHARE_BYTES_MIN
-from ..wire import Window, data_frame
+from ..wire import Window, data_frame, data_header
 from .limits import Rate, frame_limits, throttle_of
 from .subscriber import Subscription
 
@@ -110,6 +110,7 @@ class FanOut:
 
     Attributes:
         subscriptions: Who is subscribed, by key.
+        lone: The only one, where no criteria and no rates have a say.
         frame_items_max: How many items a frame may have. Half a window at most: a consumer
             that took everything may still hold back the acknowledgement of the other half.
         frame_bytes_max: How large a frame of many items may be: half of the smallest
@@ -128,7 +129,9 @@ class FanOut:
         now: float = 0.0,
     ) -> None:
         self.subscriptions: dict[Any, Subscription] = {}
-        self._filter_groups: dict[Hashable, _FilterGroup] = {None: _FilterGroup()}
+        self.lone: Subscription | None = None
+        self._everybody = _FilterGroup()
+        self._filter_groups: dict[Hashable, _FilterGroup] = {None: self._everybody}
         self._consumer_rate = consumer_rate
         self._total = throttle_of(total_rate, now=now)
         self._rate_items_max, self._rate_bytes_max = frame_limits(consumer_rate, total_rate)
@@ -164,6 +167,7 @@ class FanOut:
         first = home.next_sequence
         subscription = Subscription(key, first, window_items, window_bytes, filter_group, throttles)
         self.subscriptions[key] = home.subscriptions[key] = subscription
+        self._find_lone()
         self._find_frame_limits()
         return subscription
 
@@ -189,6 +193,7 @@ class FanOut:
         subscription = self.subscriptions.pop(key, None)
         if subscription is None:
             return
+        self._find_lone()
         self._find_frame_limits()
         home = self._filter_groups[subscription.filter_group]
         del home.subscriptions[key]
@@ -213,7 +218,7 @@ class FanOut:
     @property
     def next_sequence(self) -> int:
         """The number of the next item that everybody without criteria gets."""
-        return self._filter_groups[None].next_sequence
+        return self._everybody.next_sequence
 
     @property
     def is_throttled(self) -> bool:
@@ -254,20 +259,20 @@ class FanOut:
                 count = subscription.sent - sent
                 self._events.append(FramesReady(subscription.key, writable, count))
 
-    def publish_lone(self, head: bytes, body: bytes) -> tuple[Any, bytes] | None:
-        """Send an item to the only subscriber at once: return its key, and what to write.
+    def publish_lone(self, head: bytes, body: bytes) -> tuple[bytes, int] | None:
+        """Send an item to the `lone` subscriber at once: return what to write, and its length.
 
         None, and nothing has happened, where it is not as simple as that: then `publish`.
         """
-        if len(self.subscriptions) != 1 or self._has_rates or self._events:
+        lone, everybody = self.lone, self._everybody
+        if lone is None or self._events:
             return None
-        (subscription,) = self.subscriptions.values()
-        home = self._filter_groups[None]
-        frame = data_frame(home.next_sequence, 1, head, body)
-        if subscription.filter_group is not None or not subscription.send_lone(len(frame)):
+        frame = data_header(everybody.next_sequence, 1) + head + body
+        size = len(frame)
+        if not lone.send_lone(size):
             return None
-        home.next_sequence += 1
-        return subscription.key, frame
+        everybody.next_sequence += 1
+        return frame, size
 
     def receive_ack(self, key: Any, sequence: int, *, now: float = 0.0) -> int:
         """Take in a subscriber's acknowledgement; return how many items it freed.
@@ -364,6 +369,12 @@ class FanOut:
     def next_event(self) -> FanOutEvent | None:
         """Return the next thing to do, None when there is nothing."""
         return self._events.popleft() if self._events else None
+
+    def _find_lone(self) -> None:
+        self.lone = None
+        if len(self.subscriptions) == 1 and not self._has_rates:
+            (only,) = self.subscriptions.values()
+            self.lone = only if only.filter_group is None else None
 
     def _find_frame_limits(self) -> None:
         smallest = Window(self._buffer_items, self._buffer_bytes)

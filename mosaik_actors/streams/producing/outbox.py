@@ -1,7 +1,8 @@
 """What a producer's handle accepted and its actor has not yet published.
 
-The handle appends encoded items to `entries`; the first one of a burst calls
-`wake`. While the stream is calm the actor then publishes that item at once
+The first item of a burst may leave without waiting here (`send_lone`): while the stream is
+calm, and one subscriber has room. Otherwise the handle appends encoded items to `entries`; the
+first one calls `wake`. While the stream is calm the actor then publishes that item at once
 (`publish_now`); otherwise `wake` asks the actor for a flush, and until the actor
 comes around to it, the rest of the loop turn's items pile up. The actor takes
 as many as the subscribers have room for. Bounded in items and in bytes: at
@@ -23,6 +24,8 @@ from ...waiters import MakeFuture, Waiters
 from .encoded import EncodedBatch, EncodedItem, item_count_of
 from .item_filter import SortedItem
 
+CALM_IN_A_ROW = 16  # each at least a CALM_S after the one before, or an answer
+
 Entry = EncodedItem | EncodedBatch | SortedItem
 
 
@@ -35,8 +38,12 @@ class Outbox:
         byte_count: The bytes of all entries. Whoever appends adds to it.
         bytes_max: How many there may be.
         room: How long `entries` may get now, by entries of one item: 0 while offline or closed.
-        is_turn_due: Whether the next sender gives the loop a turn first.
+        calm_left: How many bursts more may leave at once; with none left the next sender gives
+            the loop a turn first. What leaves at once fills nothing up, so nothing else would
+            make a sender wait.
         senders: Who waits for room or for the producer to be online.
+        send_lone: Set by the actor: sends an item that need not wait for company past
+            `entries`, which are empty, and returns whether it did.
         publish_now: Set by the actor: publishes what is there, if the stream is
             calm, and returns whether it did.
         is_closed: No item is accepted any more.
@@ -47,11 +54,12 @@ class Outbox:
         "_items_max",
         "byte_count",
         "bytes_max",
+        "calm_left",
         "entries",
         "is_closed",
-        "is_turn_due",
         "publish_now",
         "room",
+        "send_lone",
         "senders",
         "wake",
     )  # fmt: skip
@@ -68,8 +76,9 @@ class Outbox:
         self.room = 0
         self.senders = Waiters(make_future)
         self.is_closed = False
-        self.is_turn_due = False
+        self.calm_left = CALM_IN_A_ROW
         self.wake = wake
+        self.send_lone: Callable[[Entry], bool] = _not_alone
         self.publish_now: Callable[[], bool] = _not_now
         self._items_max = items_max
         self._extra_items = 0  # beyond one per entry
@@ -105,6 +114,13 @@ class Outbox:
 
     def append(self, entry: Entry) -> None:
         """Accept an entry; call only when it `has_room`."""
+        if not self.entries and self.send_lone(entry):
+            self.note_published()
+        else:
+            self.put(entry)
+
+    def put(self, entry: Entry) -> None:
+        """Accept an entry that `send_lone` does not send; call only when it `has_room`."""
         self.byte_count += len(entry)
         self.entries.append(entry)
         if len(self.entries) == 1:
@@ -159,10 +175,9 @@ class Outbox:
         """Return all entries there are, however many."""
         return self.take(sys.maxsize, sys.maxsize)
 
-    def clear(self) -> None:
-        """Take in that the only item there was, a single one, is on its way."""
-        self.entries = []
-        self.byte_count = 0
+    def note_published(self) -> None:
+        """Take in that a burst left at once."""
+        self.calm_left -= self.calm_left > 0
 
     def wake_senders(self) -> None:
         """Let those who wait for room go on, as far as there is some."""
@@ -174,6 +189,10 @@ class Outbox:
         if self.room:
             self.room -= extra_items - self._extra_items
         self._extra_items = extra_items
+
+
+def _not_alone(_entry: Entry) -> bool:
+    return False
 
 
 def _not_now() -> bool:

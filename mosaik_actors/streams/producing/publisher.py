@@ -7,8 +7,6 @@ With nobody there, what was accepted goes back to the application.
 
 from __future__ import annotations
 
-from typing import Any
-
 from .encoding import ItemEncoder
 from .fanout import FanOut
 from .item_filter import ItemFilter
@@ -67,19 +65,6 @@ class Publisher:
                     share, frame_items_max=items_max, frame_bytes_max=bytes_max
                 )
                 fan_out.publish(batches, filter_group=filter_group, now=now)
-
-    def publish_lone(self) -> tuple[Any, bytes] | None:
-        """Publish the only item there is, for the only subscriber: return its key and the frame.
-
-        None, and nothing has happened, where it is not as simple as that: then `publish`.
-        """
-        entries = self._outbox.entries
-        if len(entries) != 1 or type(entries[0]) is not bytes:
-            return None
-        written = self._fan_out.publish_lone(self._encoder.one_head, entries[0])
-        if written is not None:
-            self._outbox.clear()
-        return written
 
     def end(self) -> int:
         """Give back what was not published; return how many items will not leave any more."""

@@ -30,7 +30,8 @@ class StreamConnection(Connection):
             given, with the time, whenever the engine has taken in something, the second
             whenever a socket that was full has room again.
         clock: Where `now` comes from.
-        process: Has the connection react.
+        on_reacted: Called, while its owner closes, when the connection has reacted to what its
+            socket brought, or took.
         is_initiator: Whether this side dialled.
     """
 
@@ -44,7 +45,7 @@ class StreamConnection(Connection):
         config: TransportConfig,
         make_port: MakePort,
         clock: Clock,
-        process: Callable[[Connection], None],
+        on_reacted: Callable[[], None],
         *,
         is_initiator: bool,
     ) -> None:
@@ -52,7 +53,7 @@ class StreamConnection(Connection):
         self.carrier = carrier
         self._stream_engine = engine
         self._clock = clock
-        self._process = process
+        self._on_reacted = on_reacted
         self._is_reading = False
         self._after_read: list[Callable[[], None]] = []
         self.last_heard_at = clock.monotonic()
@@ -109,15 +110,20 @@ class StreamConnection(Connection):
     def _on_data(self, now: float) -> None:
         self.last_heard_at = now
         self._is_reading = True
-        self._process(self)
+        self.process()
         self._is_reading = False
-        is_answered = self._after_read and not self._stream_engine.has_data_to_send
-        if not is_answered and not self.is_over:
+        if self.owner.is_closing:
+            self._on_reacted()
+        engine = self._stream_engine
+        if (not self._after_read or engine.control or engine.ready) and not self.is_over:
             # What no link wrote leaves, and what the actors answer that are next in this turn.
             self.owner.mark_dirty(self)
-        while self._after_read:
-            self._after_read.pop(0)()
+        calls, self._after_read = self._after_read, []
+        for call in calls:
+            call()
 
     def _on_room(self) -> None:
         # Not a sign of life: the kernel took what was sent, the peer need not have.
-        self._process(self)
+        self.process()
+        if self.owner.is_closing:
+            self._on_reacted()

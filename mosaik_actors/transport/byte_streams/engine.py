@@ -90,20 +90,20 @@ class StreamEngine:
     ) -> None:
         self.remote = remote  # where the peer is; None where that is no address
         self.is_blocked = False  # whether the socket takes nothing at present
-        self.untaken_bytes = 0  # what it was given and has not taken
+        self.untaken_bytes = 0  # what it was given and has not taken; lowered by what writes to it
         self._is_initiator = is_initiator
         self._idle_timeout = idle_timeout
         self._streams_max = streams_max
         self._heard_at = now
         self._identified_by: float | None = now + handshake_timeout
         self._identify: Identify | None = None
-        self._events: deque[EngineEvent] = deque()
+        self.events: deque[EngineEvent] = deque()  # what happened, for who takes it out
         self._streams: dict[int, EngineStream] = {}
         self._next_id = 0 if is_initiator else 1
         self._last_theirs = -1
         self._their_count = 0
-        self._ready: dict[int, None] = {}
-        self._control: list[bytes] = []
+        self.ready: dict[int, None] = {}  # streams with something to send
+        self.control: list[bytes] = []  # what it has to send itself
         self._pong_count = 0
         self._given_bytes = 0
         self._is_over = False
@@ -145,7 +145,7 @@ class StreamEngine:
         """Take in who is there, as what carries the bytes has proven it."""
         if not self._is_over:
             self._identify = self._identified_by = None
-            self._events.append(done)
+            self.events.append(done)
             self.ping(now=self._heard_at)  # how far it is, is asked again and again later
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -153,10 +153,45 @@ class StreamEngine:
         if self._is_over:
             return
         self._heard_at = now
+        at, end = 0, len(data)
         try:
             if self._unproven_max is not None:
-                self._count_unproven(len(data), self._unproven_max)
-            self._take_in(data, now)
+                self._count_unproven(end, self._unproven_max)
+            while at < end and not self._is_over:
+                if count := self._left:
+                    if count > end - at:
+                        count = end - at
+                    piece: bytes | memoryview = data
+                    if count < end:
+                        view = data if count <= COPIED_BYTES_MAX else memoryview(data)
+                        piece = view[at : at + count]
+                    self._left -= count
+                    at += count
+                    if self._kind == DATA:  # of a stream that is there, as mostly
+                        stream_id, streams = self._part_stream, self._streams
+                        if stream_id in streams and not streams[stream_id].is_ended_there:
+                            self.events.append(StreamData(stream_id, piece, False))
+                            continue
+                    self._take_piece(piece, now)
+                    continue
+                if self._head or end - at < HEAD_BYTES:
+                    missing = HEAD_BYTES - len(self._head)
+                    self._head += data[at : at + missing]
+                    at += missing
+                    if len(self._head) < HEAD_BYTES:
+                        return
+                    head, self._head = self._head, b""
+                    self._begin_part(*_HEAD.unpack(head))
+                else:
+                    kind, stream_id, length = _HEAD.unpack_from(data, at)
+                    at += HEAD_BYTES
+                    if kind == DATA and length <= PART_BYTES_MAX and self._identify is None:
+                        # As mostly: nothing is to be said against it.
+                        self._kind, self._part_stream, self._left = kind, stream_id, length
+                    else:
+                        self._begin_part(kind, stream_id, length)
+                if not self._left:
+                    self._take_piece(b"", now)
         except RemoteError as error:
             self.fail(error)
 
@@ -174,25 +209,20 @@ class StreamEngine:
         """Return what may be given to the socket now, to be sent in one go; empty for nothing."""
         pieces: list[bytes | memoryview] = []
         total = 0
-        if self._control:
-            pieces += self._control
-            self._control.clear()
+        if self.control:
+            pieces += self.control
+            self.control.clear()
             self._pong_count = 0
             total = sum(map(len, pieces))
-        while self._ready and total < BURST_BYTES_MAX and not self.is_blocked:
-            stream_id = next(iter(self._ready))
-            del self._ready[stream_id]
+        while self.ready and total < BURST_BYTES_MAX and not self.is_blocked:
+            stream_id = next(iter(self.ready))
+            del self.ready[stream_id]
             stream = self._streams[stream_id]
             total += self._take_part(stream_id, stream, pieces)
             stream.sent_at = self._given_bytes + total
         self._given_bytes += total
         self.untaken_bytes += total
         return pieces
-
-    @property
-    def has_data_to_send(self) -> bool:
-        """Whether `data_to_send` would return anything."""
-        return bool(self._control) or (bool(self._ready) and not self.is_blocked)
 
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, None for never."""
@@ -208,17 +238,13 @@ class StreamEngine:
             text = "idle timeout" if self._identified_by is None else "no handshake in time"
             self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, text, remote=True))
 
-    def next_event(self) -> EngineEvent | None:
-        """Return the next thing that happened, None when there is none left."""
-        return self._events.popleft() if self._events else None
-
     def open_stream(self) -> int:
         """Return the id of a new stream."""
         stream_id = self._next_id
         self._next_id += 4  # ids as in QUIC (RFC 9000 section 2.1)
         if not self._is_over:
             self._streams[stream_id] = EngineStream()
-            self._ready[stream_id] = None  # so that the peer hears of streams in their order
+            self.ready[stream_id] = None  # so that the peer hears of streams in their order
         return stream_id
 
     def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
@@ -231,7 +257,7 @@ class StreamEngine:
             stream.waiting += len(data)
         stream.is_finishing = is_end
         if data or is_end:
-            self._ready[stream_id] = None
+            self.ready[stream_id] = None
 
     def write_many(self, stream_id: int, pieces: list[bytes], *, is_end: bool = False) -> None:
         """Append several pieces to a stream at once: the large ones as they are."""
@@ -247,15 +273,17 @@ class StreamEngine:
         At most `PART_BYTES_MAX`. None, and nothing has happened, where something waits that
         would have to leave before.
         """
-        stream = self._streams.get(stream_id)
         # Blocked with nothing of ours to be taken: what encrypts has an answer to send.
-        is_idle = not (self._ready or self._control or self.untaken_bytes or self.is_blocked)
-        if stream is None or stream.is_finishing or not is_idle:
+        is_idle = not (self.ready or self.control or self.untaken_bytes or self.is_blocked)
+        if not is_idle or stream_id not in self._streams:
             return None
-        part = _HEAD.pack(DATA, stream_id, len(data)) + data
-        self.untaken_bytes = count = len(part)
-        self._given_bytes = stream.sent_at = self._given_bytes + count
-        return part
+        stream = self._streams[stream_id]
+        if stream.is_finishing:
+            return None
+        count = len(data)
+        self.untaken_bytes = HEAD_BYTES + count
+        self._given_bytes = stream.sent_at = self._given_bytes + self.untaken_bytes
+        return _HEAD.pack(DATA, stream_id, count) + data
 
     def unacked_bytes(self, stream_id: int) -> int:
         """Return how much of what was written to a stream the socket has not taken."""
@@ -266,10 +294,6 @@ class StreamEngine:
             return stream.waiting
         taken = self._given_bytes - self.untaken_bytes
         return stream.waiting + min(self.untaken_bytes, max(0, stream.sent_at - taken))
-
-    def note_taken(self, count: int) -> None:
-        """Take in that the socket took so many of the bytes it was given."""
-        self.untaken_bytes -= count
 
     def may_receive(self, stream_id: int) -> bool:
         """Return whether more of a stream may come."""
@@ -294,7 +318,7 @@ class StreamEngine:
         """Drop all streams and what they hold: the connection is over, nothing is written."""
         self._is_over = True
         self._streams.clear()
-        self._ready.clear()
+        self.ready.clear()
 
     def ping(self, *, now: float) -> None:
         """Make the peer answer, which keeps the connection alive and measures the way."""
@@ -311,7 +335,7 @@ class StreamEngine:
     # What goes out.
 
     def _put_control(self, kind: int, stream_id: int, data: bytes) -> None:
-        self._control.append(_HEAD.pack(kind, stream_id, len(data)) + data)
+        self.control.append(_HEAD.pack(kind, stream_id, len(data)) + data)
 
     def _take_part(
         self, stream_id: int, stream: EngineStream, pieces: list[bytes | memoryview]
@@ -325,7 +349,7 @@ class StreamEngine:
             stream.is_ended_here = True
             self._forget_ended(stream_id, stream)
         elif stream.waiting or stream.is_finishing:
-            self._ready[stream_id] = None
+            self.ready[stream_id] = None
         return HEAD_BYTES + count
 
     # What comes in.
@@ -334,39 +358,6 @@ class StreamEngine:
         self._received_bytes += count
         if self._received_bytes > count_max:
             raise RemoteError("more than a proof, before there was one")
-
-    def _take_in(self, data: bytes, now: float) -> None:
-        at, end = 0, len(data)
-        while at < end and not self._is_over:
-            if count := self._left:
-                if count > end - at:
-                    count = end - at
-                piece: bytes | memoryview = data
-                if count < end:
-                    view = data if count <= COPIED_BYTES_MAX else memoryview(data)
-                    piece = view[at : at + count]
-                self._left -= count
-                at += count
-                if self._kind == DATA:  # of a stream that is there, as mostly
-                    stream = self._streams.get(self._part_stream)
-                    if stream is not None and not stream.is_ended_there:
-                        self._events.append(StreamData(self._part_stream, piece, False))
-                        continue
-                self._take_piece(piece, now)
-                continue
-            if self._head or end - at < HEAD_BYTES:
-                missing = HEAD_BYTES - len(self._head)
-                self._head += data[at : at + missing]
-                at += missing
-                if len(self._head) < HEAD_BYTES:
-                    return
-                head, self._head = self._head, b""
-                self._begin_part(*_HEAD.unpack(head))
-            else:
-                self._begin_part(*_HEAD.unpack_from(data, at))
-                at += HEAD_BYTES
-            if not self._left:
-                self._take_piece(b"", now)
 
     def _begin_part(self, kind: int, stream_id: int, length: int) -> None:
         limit = PART_BYTES_MAX if kind in (DATA, DATA_END) else SHORT_BYTES_MAX
@@ -414,7 +405,7 @@ class StreamEngine:
             stream.is_ended_there = True
             self._forget_ended(stream_id, stream)
         if piece or is_end:
-            self._events.append(StreamData(stream_id, piece, is_end))
+            self.events.append(StreamData(stream_id, piece, is_end))
 
     def _open_theirs(self, stream_id: int) -> EngineStream | None:
         """Return the stream that the peer opens, None for one that ended here."""
@@ -434,7 +425,7 @@ class StreamEngine:
 
     def _take_abort(self, code: int) -> None:
         if self._drop(self._part_stream) is not None:
-            self._events.append(StreamAborted(self._part_stream, code, is_reset=True))
+            self.events.append(StreamAborted(self._part_stream, code, is_reset=True))
 
     def _answer_ping(self, number: int) -> None:
         self._pong_count += 1
@@ -461,7 +452,7 @@ class StreamEngine:
     def _drop(self, stream_id: int) -> EngineStream | None:
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
-            self._ready.pop(stream_id, None)
+            self.ready.pop(stream_id, None)
             if bool(stream_id & 1) == self._is_initiator:
                 self._their_count -= 1
         return stream
@@ -469,7 +460,7 @@ class StreamEngine:
     def _end(self, reason: CloseReason) -> None:
         if not self._is_over:
             self._is_over = True
-            self._events.append(ConnectionEnded(reason))
+            self.events.append(ConnectionEnded(reason))
 
 
 def make_engine(

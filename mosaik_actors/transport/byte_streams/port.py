@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import cache
 from itertools import islice
 from typing import Final
@@ -68,11 +69,11 @@ class StreamPort:
         self._on_data = on_data
         self._on_room = on_room
         self._on_closed = on_closed
-        self._clock = clock
-        # What encrypts does so in these two and in `_outgoing`.
-        self._take_in = engine.receive_data
-        self._note_sent = engine.note_taken
+        self._now = clock.monotonic
+        self._take_in = engine.receive_data  # what encrypts has something between
         self._loop = asyncio.get_running_loop()
+        # What waits for the socket is the port's own, whoever writes.
+        self._context = copy_context()
         self._rest: list[bytes | memoryview] = []
         self._is_finishing = False
         self._is_closed = False
@@ -105,11 +106,6 @@ class StreamPort:
             has_sent = True
         return has_sent
 
-    def send(self, data: bytes) -> None:
-        """Send what the engine gave out to be sent alone."""
-        if not self._is_closed:
-            self._send(self._outgoing([data]))
-
     def finish(self) -> None:
         """Send what waits here, then close when the other side has read to the end."""
         if self._is_closed or self._is_finishing:
@@ -137,29 +133,52 @@ class StreamPort:
         """Return what the socket is to send for what the engine sends."""
         return pieces
 
+    def _note_sent(self, count: int) -> None:
+        """Take in that the socket took so many bytes of what it was given."""
+        self._engine.untaken_bytes -= count
+
     # The socket.
 
     def _send(self, pieces: list[bytes | memoryview]) -> None:
         if len(pieces) > 1 and sum(map(len, pieces)) <= JOINED_BYTES_MAX:
             pieces = [b"".join(pieces)]
+        if len(pieces) == 1:
+            self._send_one(pieces[0])
+        else:
+            self._send_many(pieces)
+
+    def _send_one(self, piece: bytes | memoryview) -> None:
+        """Send one piece; what the socket does not take waits here."""
+        if self._is_closed:
+            return
         try:
-            if len(pieces) == 1:
-                (piece,) = pieces
-                count = self._socket.send(piece)
-                self._note_sent(count)
-                if count == len(piece):
-                    return
-                pieces = [memoryview(piece)[count:]]
+            count = self._socket.send(piece)
+        except OSError as exc:
+            self._note_failed(exc, [piece])
+            return
+        self._note_sent(count)
+        if count != len(piece):
+            self._send_many([memoryview(piece)[count:]])
+
+    send = _send_one  # what the engine gave out to be sent alone
+
+    def _send_many(self, pieces: list[bytes | memoryview]) -> None:
+        try:
             while pieces:
                 count = self._socket.sendmsg(islice(pieces, GATHER_MAX))
                 self._note_sent(count)
                 pieces = _without(pieces, count)
-        except (BlockingIOError, InterruptedError):
+        except OSError as exc:
+            self._note_failed(exc, pieces)
+
+    def _note_failed(self, error: OSError, pieces: list[bytes | memoryview]) -> None:
+        """Take in why the socket did not take these."""
+        if isinstance(error, BlockingIOError | InterruptedError):
             self._wait_for_room(pieces)
-        except OSError:
-            self.close()
-            # Whoever writes may be in the midst of something.
-            self._loop.call_soon(self._receive_end)
+            return
+        self.close()
+        # Whoever writes may be in the midst of something.
+        self._loop.call_soon(self._receive_end, context=self._context)
 
     def _end_writing(self) -> None:
         try:
@@ -169,7 +188,7 @@ class StreamPort:
 
     def _wait_for_room(self, pieces: list[bytes | memoryview]) -> None:
         if not self._rest:
-            self._loop.add_writer(self._socket, self._on_writable)
+            self._context.run(self._loop.add_writer, self._socket, self._on_writable)
         self._rest = pieces
         self._engine.is_blocked = True
 
@@ -188,7 +207,7 @@ class StreamPort:
 
     def _read(self) -> None:
         left = READ_BYTES_MAX
-        now = self._clock.monotonic()
+        now = self._now()
         while left > 0:
             try:
                 data = self._socket.recv(CHUNK_BYTES)
@@ -200,10 +219,11 @@ class StreamPort:
                 self.close()
                 self._receive_end()
                 return
-            left -= len(data)
+            count = len(data)
+            left -= count
             if not self._is_finishing:
                 self._take_in(data, now)
-            if len(data) < CHUNK_BYTES or self._is_closed:
+            if count < CHUNK_BYTES or self._is_closed:
                 break
         if not self._is_finishing:
             self._on_data(now)
@@ -212,7 +232,7 @@ class StreamPort:
         """Take in that the other side is gone: nothing that waits here gets anywhere."""
         if not self._is_finishing:
             self._engine.receive_end()
-            self._on_data(self._clock.monotonic())
+            self._on_data(self._now())
 
 
 def _without(pieces: list[bytes | memoryview], count: int) -> list[bytes | memoryview]:

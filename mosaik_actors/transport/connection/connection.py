@@ -181,34 +181,35 @@ class Connection(ABC):
         return link
 
     def process(self) -> None:
-        """React to all that the engine has seen."""
-        while (
-            self.state is not ConnectionState.CLOSED
-            and (event := self.engine.next_event()) is not None
-        ):
-            match event:
-                case StreamData() if self.state is ConnectionState.READY:
-                    self._receive_stream_data(event)
-                case StreamAborted() if self.state is ConnectionState.READY:
-                    self._receive_abort(event)
-                case StreamData() | StreamAborted():
-                    self._receive_unproven(event)
-                case HandshakeDone(peer, binding):
-                    self._begin_proof(peer, binding)
-                case CidIssued(cid):
-                    self.cids[cid] = None
-                    self.owner.on_cid(self, cid, True)
-                case CidRetired(cid):
-                    self.cids.pop(cid, None)
-                    self.owner.on_cid(self, cid, False)
-                case ConnectionEnded(reason):
-                    self.end(reason)
-        if self._touched:
-            touched, self._touched = self._touched, {}
-            for link in touched:
-                link.flush_inbox()
-        if self._congested:
-            self._release_drained()
+        """React to all that the engine has seen; what goes wrong in that is its own end only."""
+        try:
+            while self.state is not ConnectionState.CLOSED and (events := self.engine.events):
+                match event := events.popleft():
+                    case StreamData() if self.state is ConnectionState.READY:
+                        self._receive_stream_data(event)
+                    case StreamAborted() if self.state is ConnectionState.READY:
+                        self._receive_abort(event)
+                    case StreamData() | StreamAborted():
+                        self._receive_unproven(event)
+                    case HandshakeDone(peer, binding):
+                        self._begin_proof(peer, binding)
+                    case CidIssued(cid):
+                        self.cids[cid] = None
+                        self.owner.on_cid(self, cid, True)
+                    case CidRetired(cid):
+                        self.cids.pop(cid, None)
+                        self.owner.on_cid(self, cid, False)
+                    case ConnectionEnded(reason):
+                        self.end(reason)
+            if self._touched:
+                touched, self._touched = self._touched, {}
+                for link in touched:
+                    link.flush_inbox()
+            if self._congested:
+                self._release_drained()
+        except Exception:
+            logger.exception("a connection failed and is closed; the others go on")
+            self.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))
 
     def flush(self, *, now: float) -> None:
         """Send what may leave now."""
@@ -402,9 +403,11 @@ class Connection(ABC):
                 self._receive_abort(event)
 
     def _receive_stream_data(self, event: StreamData) -> None:
-        link = self._links.get(event.stream_id)
+        stream_id = event.stream_id
+        link: StreamLink | None
         try:
-            if link is not None:
+            if stream_id in self._links:
+                link = self._links[stream_id]
                 decoder = link.decoder
                 held_bytes = decoder.held_bytes
                 try:
@@ -423,11 +426,11 @@ class Connection(ABC):
                         raise DecodeError("the stream ended inside a frame")
                     link.end_by_peer(_NO_REASON)
         except RemoteError as error:
-            if (link := self._links.get(event.stream_id)) is not None:
+            if (link := self._links.get(stream_id)) is not None:
                 link.violate(error)
             self.owner.on_violation(self, error)
         if event.is_end:
-            self._draining.pop(event.stream_id, None)
+            self._draining.pop(stream_id, None)
 
     def _receive_first_data(
         self, event: StreamData

@@ -19,6 +19,7 @@ class ConnectionOwner(Protocol[ConnectionT]):
     """What a connection asks of its endpoint."""
 
     keys: NetworkKeys
+    is_closing: bool  # whether nothing begins any more
 
     @property
     def peer_id(self) -> PeerId:

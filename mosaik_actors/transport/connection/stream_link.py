@@ -78,6 +78,7 @@ class StreamLink(FramedLink):
     ) -> None:
         super().__init__(peer, protocol, header, state, connection.config.frame_bytes_max)
         self.connection = connection
+        self.after_read = connection.after_read  # type: ignore[method-assign]  # saves a call
         self.stream_id = stream_id
         self.decoder = FrameDecoder(connection.config.frame_bytes_max)
         self.opened: asyncio.Future[Link] | None = None
@@ -146,10 +147,6 @@ class StreamLink(FramedLink):
         if may_leave and self.connection.send_now(self.stream_id, encode_word(length) + frame):
             return
         self.write(frame)
-
-    def after_read(self, call: Callable[[], None]) -> bool:
-        """Call this when all that was read is taken in; return whether something is being read."""
-        return self.connection.after_read(call)
 
     def flush(self, engine: ConnectionEngine) -> None:
         """Give the engine what was written in this loop turn."""

@@ -38,7 +38,7 @@ from ..proven_peer import ProvenPeer
 from ..tls.sockets import MakeTlsPort
 from .datagrams import Demultiplexer
 from .dialer import NOT_NEEDED
-from .outbound import Outbound, process
+from .outbound import Outbound
 from .peers import KEY_IN_USE, PeerTable
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Connections:
         note_fault: Called with a peer that broke a rule, and how.
         notify: Called when a peer connects or disconnects.
         on_lost: Called with a connection that its peer may have lost.
-        after_read: Called after each batch of datagrams.
+        after_read: Called when connections have reacted to what a socket brought.
 
     Attributes:
         keys: What connections prove.
@@ -192,7 +192,7 @@ class Connections:
             self._config,
             make_port,
             self._clock,
-            self._react,
+            self._after_read,
             is_initiator=is_initiator,
         )
         self._ports[connection.port] = None
@@ -213,11 +213,6 @@ class Connections:
         self._ports_closed.clear()
         if self._ports:
             await self._ports_closed.wait()
-
-    def _react(self, connection: Connection) -> None:
-        """Have a connection react to what a socket brought."""
-        process(connection)
-        self._after_read()
 
     def stop(self) -> None:
         """Begin nothing any more."""

@@ -35,7 +35,7 @@ from ..sockets import DatagramPort
 from .dialer import NOT_NEEDED
 from .handshake_budget import HandshakeBudget
 from .lost import decode_hint, encode_hint
-from .outbound import Outbound, process
+from .outbound import Outbound
 from .slots import Slots
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class Demultiplexer:
             else:
                 break
         for connection in touched:
-            process(connection)
+            connection.process()
         for connection in touched:  # after all: who waited for any of this goes before the flush
             if connection.state is not ConnectionState.CLOSED:
                 self._outbound.mark_dirty(connection)

@@ -19,7 +19,6 @@ from typing import Any, Final
 from ...clock import Clock
 from ...peer_log import PeerLog
 from ..address import SocketAddr, is_loopback, is_relayed
-from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
 from ..connection.connection import Connection, ConnectionState
 from ..counters import TransportCounters
@@ -194,7 +193,7 @@ class Outbound:
             self._search_path(connection, path, now)
         if due is not None and due <= now:
             connection.engine.handle_timer(now=now)
-            process(connection)
+            connection.process()
         if connection.state is not ConnectionState.CLOSED:
             connection.flush(now=now)
             self.arm(connection)
@@ -245,12 +244,3 @@ class Outbound:
             if connection.remote == (remote[0], remote[1]):
                 path.mtu.receive_black_hole(now=self._clock.monotonic())
                 connection.quic.set_datagram_bytes(path.mtu.current_bytes)
-
-
-def process(connection: Connection) -> None:
-    """Let a connection react; whatever goes wrong in that is its own end only."""
-    try:
-        connection.process()
-    except Exception:
-        logger.exception("a connection failed and is closed; the others go on")
-        connection.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))

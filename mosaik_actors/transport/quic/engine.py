@@ -3,7 +3,7 @@
 Datagrams and time go in, datagrams and events come out, so that another QUIC
 implementation can take this one's place and be measured against it. The caller
 drives it: after `receive_datagram`, a write or `handle_timer`, drain
-`next_event`, send what `datagrams_to_send` returns, and re-read `get_timer`.
+`events`, send what `datagrams_to_send` returns, and re-read `get_timer`.
 
 ``now`` is monotonic time in seconds.
 
@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
@@ -36,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from aioquic._buffer import Buffer
 from aioquic._crypto import CryptoError
-from aioquic.quic import events
+from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import K_INITIAL_WINDOW
 from aioquic.quic.crypto import (
@@ -288,6 +289,7 @@ class Engine:
 
     def __init__(self, connection: BoundedConnection) -> None:
         self._quic = connection
+        self._events: deque[EngineEvent] = deque()
         self._has_written = False
         self._is_over = False
         self.set_held_bytes(WINDOW_BYTES_MIN - UNPROVEN_BYTES_MAX)
@@ -370,13 +372,15 @@ class Engine:
         """Do what is due."""
         self._quic.handle_timer(now)
 
-    def next_event(self) -> EngineEvent | None:
-        """Return the next thing that happened, None when there is none left."""
-        while (event := self._quic.next_event()) is not None:
+    @property
+    def events(self) -> deque[EngineEvent]:
+        """What happened next, for who takes it out; empty when there is nothing left."""
+        events = self._events
+        while not events and (event := self._quic.next_event()) is not None:
             translated = self._translate(event)
             if translated is not None:
-                return translated
-        return None
+                events.append(translated)
+        return events
 
     def open_stream(self) -> int:
         """Return the id of a new bidirectional stream; it exists with its first write."""
@@ -455,21 +459,21 @@ class Engine:
         """End the connection; the peer learns it with the next datagram."""
         self._quic.close(error_code=int(reason.code), reason_phrase=clip_text(reason.text))
 
-    def _translate(self, event: events.QuicEvent) -> EngineEvent | None:
-        if isinstance(event, events.StreamDataReceived):
+    def _translate(self, event: quic_events.QuicEvent) -> EngineEvent | None:
+        if isinstance(event, quic_events.StreamDataReceived):
             return StreamData(event.stream_id, event.data, event.end_stream)
-        if isinstance(event, events.StreamReset):
+        if isinstance(event, quic_events.StreamReset):
             return StreamAborted(event.stream_id, event.error_code, is_reset=True)
-        if isinstance(event, events.StopSendingReceived):
+        if isinstance(event, quic_events.StopSendingReceived):
             self._quic.drop_unsent(event.stream_id)
             return StreamAborted(event.stream_id, event.error_code, is_reset=False)
-        if isinstance(event, events.HandshakeCompleted):
+        if isinstance(event, quic_events.HandshakeCompleted):
             return self._prove_peer()
-        if isinstance(event, events.ConnectionIdIssued):
+        if isinstance(event, quic_events.ConnectionIdIssued):
             return CidIssued(event.connection_id)
-        if isinstance(event, events.ConnectionIdRetired):
+        if isinstance(event, quic_events.ConnectionIdRetired):
             return CidRetired(event.connection_id)
-        if isinstance(event, events.ConnectionTerminated):
+        if isinstance(event, quic_events.ConnectionTerminated):
             is_application = event.frame_type is None  # it has its own codes
             return ConnectionEnded(
                 reason_of_end(event.error_code, event.reason_phrase, is_application=is_application)

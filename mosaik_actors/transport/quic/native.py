@@ -104,7 +104,7 @@ class NativeEngine:
         self._original_cid = original_cid
         self._retry_source_cid = retry_source_cid
         self._has_retried = False
-        self._events: deque[EngineEvent] = deque()
+        self.events: deque[EngineEvent] = deque()  # what happened, for who takes it out
         self._received_bytes = 0
         self._is_proven = False
         self._is_over = False
@@ -161,7 +161,7 @@ class NativeEngine:
         except RemoteError as error:
             self.close(CloseReason(error.close_code, str(error)))
             return
-        self._events.append(HandshakeDone(peer, handshake.binding))
+        self.events.append(HandshakeDone(peer, handshake.binding))
 
     def _receive_retry(self, data: bytes, now: float) -> None:
         """Dial again as the peer asks, once (RFC 9000 section 17.2.5)."""
@@ -289,10 +289,6 @@ class NativeEngine:
         self._core.handle_timer(now)
         self._drain(now)
 
-    def next_event(self) -> EngineEvent | None:
-        """Return the next thing that happened, None when there is none left."""
-        return self._events.popleft() if self._events else None
-
     def _drain(self, now: float) -> None:
         while (event := self._core.next_event()) is not None:
             self._take(event)
@@ -311,17 +307,17 @@ class NativeEngine:
                     self._written.add(stream_id)
                 if is_end:
                     self._heard.discard(stream_id)
-                self._events.append(StreamData(stream_id, data, is_end))
+                self.events.append(StreamData(stream_id, data, is_end))
             case ("crypto_data", _, _, data):
                 self._feed_handshake(data)
             case ("stream_reset", int(stream_id), int(code), *_):
                 if not self._is_own(stream_id) and stream_id not in self._heard:
                     self._written.add(stream_id)
                 self._heard.discard(stream_id)
-                self._events.append(StreamAborted(stream_id, code, is_reset=True))
+                self.events.append(StreamAborted(stream_id, code, is_reset=True))
             case ("stop_sending", int(stream_id), int(code)):
                 self._drop(stream_id, code)
-                self._events.append(StreamAborted(stream_id, code, is_reset=False))
+                self.events.append(StreamAborted(stream_id, code, is_reset=False))
             case ("stream_finished", int(stream_id)):
                 self._heard.discard(stream_id)
                 self._written.discard(stream_id)
@@ -329,9 +325,9 @@ class NativeEngine:
             case ("handshake_done", *_):
                 self._core.handshake_confirmed()
             case ("connection_id_issued", cid, *_):
-                self._events.append(CidIssued(cid))
+                self.events.append(CidIssued(cid))
             case ("connection_id_retired", cid, *_):
-                self._events.append(CidRetired(cid))
+                self.events.append(CidRetired(cid))
             case ("peer_closed", bool(is_application), int(code), _, reason):
                 self._peer_reason = reason_of_end(
                     code, _as_text(reason), is_application=is_application
@@ -350,7 +346,7 @@ class NativeEngine:
             reason = CloseReason(self._local_reason.code, self._local_reason.text, remote=True)
         elif self._peer_reason is not None:
             reason = self._peer_reason
-        self._events.append(ConnectionEnded(reason))
+        self.events.append(ConnectionEnded(reason))
 
     # Streams.
 

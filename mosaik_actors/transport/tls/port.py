@@ -9,7 +9,7 @@ what came in was no data; a peer that makes it answer and reads nothing is given
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ...clock import Clock
@@ -40,7 +40,6 @@ class TlsPort(StreamPort):
     ) -> None:
         super().__init__(sock, engine, on_data, on_room, on_closed, clock)
         self._take_in = self._open
-        self._note_sent = self._note_sealed
         self._session = session
         self._plain_left = 0
         self._sealed_left = 0
@@ -54,27 +53,36 @@ class TlsPort(StreamPort):
         """Send what the engine has; nothing before the handshake is done."""
         return self._session.is_done and super().flush()
 
+    def send(self, data: bytes | memoryview) -> None:
+        """Send what the engine gave out to be sent alone."""
+        # Alone, so that it is all that is on its way.
+        if not self._is_closed and (sealed := self._seal([data], self._engine.untaken_bytes)):
+            self._send_one(sealed)
+
     def _outgoing(self, pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
+        sealed = self._seal(pieces, sum(map(len, pieces)))
+        return [sealed] if sealed else []
+
+    def _seal(self, pieces: Sequence[bytes | memoryview], plain_bytes: int) -> bytes:
+        """Return what the engine sends, encrypted; nothing where that has failed before."""
         self._answer_bytes = 0
-        plain_bytes = sum(map(len, pieces))
         try:
             sealed = self._session.encrypt(pieces)
         except RemoteError:  # it has failed before, and the engine knows
-            self._engine.note_taken(plain_bytes)
-            return []
+            self._engine.untaken_bytes -= plain_bytes
+            return b""
         self._plain_left += plain_bytes
         self._sealed_left += len(sealed)
-        return [sealed]
+        return sealed
 
-    def _note_sealed(self, count: int) -> None:
-        """Take in that the socket took so many encrypted bytes."""
+    def _note_sent(self, count: int) -> None:
         if count >= self._sealed_left:
             taken, self._sealed_left = self._plain_left, 0
         else:
             taken = self._plain_left * count // self._sealed_left
             self._sealed_left -= count
         self._plain_left -= taken
-        self._engine.note_taken(taken)
+        self._engine.untaken_bytes -= taken
 
     def _open(self, data: bytes, now: float) -> None:
         """Take in what the socket brought."""
@@ -83,14 +91,13 @@ class TlsPort(StreamPort):
                 return
             data = b""  # what came with the end of the handshake is in the session
         try:
-            pieces = self._session.decrypt(data)
+            opened = self._session.decrypt(data)
         except RemoteError as error:
             self._engine.fail(error)
             self._answer()
             return
-        if pieces:
-            whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self._engine.receive_data(whole, now)
+        if opened:
+            self._engine.receive_data(opened, now)
         else:
             self._answer()
 

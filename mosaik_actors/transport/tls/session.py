@@ -20,8 +20,9 @@ changes of keys may follow one another.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -37,6 +38,7 @@ from ..identity import make_certificate, read_certificate
 HANDSHAKE_BYTES_MAX: Final = UNPROVEN_BYTES_MAX
 RECORD_BYTES_MAX: Final = 16 * 1024  # of plain text (RFC 8446 section 5.1)
 RECORD_OVERHEAD_BYTES: Final = 22  # its head, its kind, and what authenticates it
+ANSWER_BYTES: Final = 64  # a change of keys that the peer asked for may go before a record
 HEAD_BYTES: Final = 5
 SEALED_BYTES_MAX: Final = RECORD_BYTES_MAX + 256  # without the head (RFC 8446 section 5.2)
 BINDING_LABEL: Final = b"EXPORTER-Channel-Binding"  # RFC 9266
@@ -44,7 +46,6 @@ BINDING_BYTES: Final = 32
 CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
 
 _ALPN: Final = ALPN.encode()
-_LENGTH: Final = struct.Struct(">H")
 _PIECE_BYTES: Final = 64 * 1024
 # SSL_MODE_ENABLE_PARTIAL_WRITE of OpenSSL's ssl.h, which pyOpenSSL sets and has no name for: with
 # it each write is one record. A memory buffer takes all that is written.
@@ -75,6 +76,11 @@ def make_context(secret_key: SecretKey, instance: int) -> SSL.Context:
     return context
 
 
+@cache
+def _without_callbacks() -> SSL.Context:
+    return SSL.Context(SSL.TLS_METHOD)
+
+
 class RecordCounter:
     """Counts the records of a session that have come in whole (RFC 8446 section 5.1)."""
 
@@ -92,13 +98,13 @@ class RecordCounter:
         at, end = self._left, len(data)
         count = 1 if 0 < at <= end else 0
         while end - at >= HEAD_BYTES:
-            (length,) = _LENGTH.unpack_from(data, at + HEAD_BYTES - _LENGTH.size)
+            length = data[at + 3] << 8 | data[at + 4]
             at += HEAD_BYTES + length
             if at <= end or length > SEALED_BYTES_MAX:
                 count += 1
         if at < end:
             self._head = data[at:]
-        self._left = max(at - end, 0)
+        self._left = at - end if at > end else 0
         return count
 
 
@@ -108,23 +114,21 @@ class TlsSession:
     Args:
         context: What `make_context` returned.
         is_initiator: Whether this side dialled.
+
+    Attributes:
+        is_done: Whether the handshake is done, so that `encrypt` may be called.
     """
 
     def __init__(self, context: SSL.Context, *, is_initiator: bool) -> None:
+        self.is_done = False
         self._ssl = SSL.Connection(context, None)
         self._records = RecordCounter()
         self._is_fresh = True
-        self._is_done = False
         self._handshake_bytes = 0
         if is_initiator:
             self._ssl.set_connect_state()
         else:
             self._ssl.set_accept_state()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the handshake is done, so that `encrypt` may be called."""
-        return self._is_done
 
     def shake_hands(self, data: bytes = b"") -> HandshakeDone | None:
         """Take in the peer's part of the handshake; return who is there once that is proven.
@@ -153,34 +157,36 @@ class TlsSession:
             peer = read_certificate(self._ssl.get_peer_certificate(as_cryptography=True))
         except (ValueError, UnsupportedAlgorithm) as exc:  # of which OpenSSL thinks otherwise
             raise RemoteError(f"no certificate: {exc}", CloseCode.UNKNOWN_PEER) from exc
-        self._is_done = True
-        return HandshakeDone(
-            peer, self._ssl.export_keying_material(BINDING_LABEL, BINDING_BYTES, b"")
-        )
+        binding = self._ssl.export_keying_material(BINDING_LABEL, BINDING_BYTES, b"")
+        # No callback of a handshake may fail any more, which is asked at each call otherwise.
+        self._ssl.set_context(_without_callbacks())
+        self.is_done = True
+        return HandshakeDone(peer, binding)
 
-    def decrypt(self, data: bytes) -> list[bytes]:
+    def decrypt(self, data: bytes) -> bytes:
         """Return what the peer wrote, as far as it is whole.
 
         Raises:
             RemoteError: It is not what the peer of this session wrote.
         """
-        pieces: list[bytes] = []
-        receive = self._ssl.recv
         # A read gives one record at most, and to find out that there is no more costs as much.
         record_count = self._records.receive_data(data)
         if self._is_fresh:
             self._is_fresh = False
             record_count = HANDSHAKE_BYTES_MAX  # what came with the handshake is not known
+        pieces: list[bytes] = []
         try:
             if data:
                 self._ssl.bio_write(data)
+            if record_count == 1:
+                return self._ssl.recv(RECORD_BYTES_MAX)
             for _ in range(record_count):
-                pieces.append(receive(RECORD_BYTES_MAX))  # noqa: PERF401  # up to an error
-            return pieces
+                pieces.append(self._ssl.recv(RECORD_BYTES_MAX))  # noqa: PERF401  # up to an error
         except (SSL.WantReadError, SSL.ZeroReturnError):
-            return pieces
+            pass
         except SSL.Error as exc:
             raise RemoteError(f"broken TLS: {_explain(exc)}") from exc
+        return b"".join(pieces)
 
     def encrypt(self, pieces: Sequence[bytes | memoryview]) -> bytes:
         """Return what the peer can decrypt; only after the handshake.
@@ -189,29 +195,22 @@ class TlsSession:
             RemoteError: The session has failed before.
         """
         sealed_bytes_max = 0
-        if sum(map(len, pieces)) <= _COPIED_BYTES_MAX:
-            joined = b"".join(pieces)
-            pieces = [joined] if joined else []
+        is_one = len(pieces) == 1 and pieces[0]
         try:
-            for piece in _in_few(pieces) if len(pieces) > 1 else pieces:
+            for piece in pieces if is_one else _in_few(pieces):
                 sent = self._ssl.send(piece)
                 sealed_bytes_max += sent + (sent // RECORD_BYTES_MAX + 1) * RECORD_OVERHEAD_BYTES
         except SSL.Error as exc:
             raise RemoteError(f"broken TLS: {_explain(exc)}") from exc
-        return self._read_output(sealed_bytes_max)
+        return self._ssl.bio_read(sealed_bytes_max + ANSWER_BYTES) if sealed_bytes_max else b""
 
     def take_output(self) -> bytes:
         """Return what the session itself has to say: the handshake, an alert, new keys."""
         output = b""
-        while piece := self._read_output(_PIECE_BYTES):
-            output += piece
+        with suppress(SSL.WantReadError):
+            while True:
+                output += self._ssl.bio_read(_PIECE_BYTES)
         return output
-
-    def _read_output(self, count_max: int) -> bytes:
-        try:
-            return self._ssl.bio_read(count_max)
-        except SSL.WantReadError:
-            return b""
 
 
 def _in_few(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:

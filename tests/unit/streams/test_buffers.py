@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -12,19 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosaik_actors.errors import Empty
-from mosaik_actors.runtime.eager_future import EagerFuture
+from mosaik_actors.runtime.resuming import resume
 from mosaik_actors.streams.consuming.inbox import PAUSE_ITEMS, Inbox
 from mosaik_actors.streams.consuming.session import ReceiverSession
 from mosaik_actors.streams.producing.encoded import single_items
 from mosaik_actors.streams.producing.encoding import ItemEncoder
 from mosaik_actors.streams.producing.outbox import Outbox
 from mosaik_actors.streams.wire import Accepted, data_frame
-from mosaik_actors.waiters import ResumableWaiters, Waiters
+from mosaik_actors.waiters import Waiters
 
 MB = 1 << 20
 
 
-def no_future() -> Any:
+def no_future(*_: Any) -> Any:
     raise AssertionError("nobody waits in this test")
 
 
@@ -172,7 +171,7 @@ def deliver(box: Inbox, origin: ReceiverSession, items: list[Any]) -> None:
 
 def test_an_acknowledgement_is_due_when_the_last_item_of_a_frame_is_taken() -> None:
     due: list[ReceiverSession] = []
-    box = Inbox(on_ack_due=due.append, make_future=no_future)
+    box = Inbox(on_ack_due=due.append, make_future=no_future, resume=no_future)
     origin = session(window_items=4)
     deliver(box, origin, [1, 2])
     assert (box.pop(), due) == (1, [])
@@ -185,7 +184,7 @@ def test_an_acknowledgement_is_due_when_the_last_item_of_a_frame_is_taken() -> N
 def test_items_come_out_in_order_however_they_are_taken(frames: list[list[int]], seed: int) -> None:
     rng = Random(seed)
     origin = session(window_items=1000)
-    box = Inbox(on_ack_due=lambda _: None, make_future=no_future)
+    box = Inbox(on_ack_due=lambda _: None, make_future=no_future, resume=no_future)
     out: list[int] = []
     for frame in frames:
         deliver(box, origin, frame)
@@ -236,63 +235,42 @@ async def test_a_wake_right_after_a_cancellation_goes_to_the_next_waiter() -> No
     assert second.exception() is None
 
 
-async def test_who_waits_goes_on_within_resume_as_far_as_there_is_something_for_them() -> None:
+async def test_receivers_go_on_at_once_as_far_as_there_is_something_for_them() -> None:
     loop = asyncio.get_running_loop()
-    waiters = ResumableWaiters(lambda: EagerFuture(loop=loop))
+    box = Inbox(on_ack_due=lambda _: None, make_future=loop.create_future, resume=resume)
+    origin = session(window_items=10)
     order: list[object] = []
 
-    async def wait(number: int) -> None:
-        await waiters.wait()
-        order.append(number)
-        await waiters.wait()  # again, and not in this resume
+    async def receive(number: int) -> None:
+        for _ in range(2):
+            await box.receivers.wait()
+            order.append((number, box.pop()))
 
-    tasks = [asyncio.ensure_future(wait(n)) for n in range(4)]
+    def go() -> None:
+        box.resume_receivers()  # there is nothing
+        deliver(box, origin, ["a"])
+        deliver(box, origin, ["b", "c"])
+        box.resume_receivers()  # who waits again, waits for the next time
+        order.append("three")
+        deliver(box, origin, ["d", "e"])
+        box.resume_receivers()
+        order.append("two")
+
+    tasks = [asyncio.ensure_future(receive(n)) for n in range(5)]
     await asyncio.sleep(0)
     tasks[0].cancel()  # its turn is the next one's
-
-    def resume() -> None:
-        waiters.resume(2)
-        order.append("two")
-        waiters.resume(9)
-        order.append("all")
-
-    loop.call_soon(resume)
-    await asyncio.wait(tasks[:3], timeout=5)
-    assert order == [1, 2, "two", 3, "all"]
-    assert all(task.done() for task in tasks[:3])
-    tasks[3].cancel()
-
-
-async def test_receivers_go_on_when_all_is_read_where_that_is_known() -> None:
-    loop = asyncio.get_running_loop()
-    box = Inbox(on_ack_due=lambda _: None, make_future=lambda: EagerFuture(loop=loop))
-    origin = session(window_items=10)
-    later: list[Callable[[], None]] = []
-    box.wake(lambda call: pytest.fail("nobody waits"))
-    is_reading = False
-
-    def after_read(call: Callable[[], None]) -> bool:
-        if is_reading:
-            later.append(call)
-        return is_reading
-
-    for is_reading in (True, False):
-        task = asyncio.ensure_future(box.receivers.wait())
-        await asyncio.sleep(0)
-        deliver(box, origin, [1])
-        box.wake(after_read)
-        if is_reading:
-            assert box.receivers
-            loop.call_soon(later.pop())
-        else:
-            assert not box.receivers
-        await asyncio.wait_for(task, 5)
-        assert not later
-        box.pop()
+    loop.call_soon(go)
+    await asyncio.wait(tasks[:1], timeout=5)
+    await asyncio.sleep(0)
+    assert order == [(1, "a"), (2, "b"), (3, "c"), "three", (4, "d"), (1, "e"), "two"]
+    assert [task.done() for task in tasks] == [True, True, False, False, False]
+    assert len(box.receivers.waiting) == 3
+    for task in tasks:
+        task.cancel()
 
 
 def test_a_pause_is_due_after_many_items_and_hides_the_rest_until_then() -> None:
-    box = Inbox(on_ack_due=lambda _: None, make_future=no_future)
+    box = Inbox(on_ack_due=lambda _: None, make_future=no_future, resume=no_future)
     origin = session(window_items=10_000)
     deliver(box, origin, list(range(PAUSE_ITEMS)))
     deliver(box, origin, [-1, -2])

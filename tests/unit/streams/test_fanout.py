@@ -360,7 +360,8 @@ def test_every_subscriber_gets_everything_once_in_order_and_nothing_stalls(
             core.publish_lone(b"\x91", bytes(rng.randint(0, 500))) if rng.random() < 0.5 else None
         )
         if lone is not None:
-            consumers[lone[0]].to_consumer.append(lone[1])
+            (only,) = consumers.values()
+            only.to_consumer.append(lone[0])
         else:
             core.publish([Batch(rng.randint(1, count), (bytes(rng.randint(0, 500)),))])
 
@@ -405,7 +406,7 @@ def test_a_lone_item_takes_the_short_way_only_where_nothing_else_decides() -> No
     core = fan_out()
     core.subscribe("a", window_items=3, window_bytes=KB)
     found = core.publish_lone(b"ab", b"cd")
-    assert found == ("a", data_frame(0, 1, b"abcd"))
+    assert found == (data_frame(0, 1, b"abcd"), 17)
     core.publish([batch(1)])
     assert core.publish_lone(b"", b"") is None  # it would overtake what is to be written
     assert sequences(events(core), "a") == [1]
@@ -417,7 +418,9 @@ def test_a_lone_item_takes_the_short_way_only_where_nothing_else_decides() -> No
     core.subscribe("b", window_items=3, window_bytes=KB)
     assert core.publish_lone(b"", b"") is None
     core.unsubscribe("a")
+    assert core.publish_lone(b"", b"") is not None
     core.unsubscribe("b")
+    assert core.publish_lone(b"", b"") is None
     core.subscribe("c", window_items=3, window_bytes=KB, filter_group="odd")
     assert core.publish_lone(b"", b"") is None
     slow = fan_out(consumer_rate=Rate(items=1))

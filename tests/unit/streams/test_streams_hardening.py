@@ -84,7 +84,7 @@ async def test_an_item_whose_own_class_raises_takes_out_only_itself(error: Any) 
 async def test_a_queued_event_that_is_handled_twice_counts_once() -> None:
     """The runtime runs a handler that failed once more."""
     queue: list[Any] = []
-    inlet = Inlet(lambda event: None, queue.append)
+    inlet = Inlet(queue.append)
     link: Any = object()
     for _ in range(2):
         inlet(LinkDrained(link))

@@ -69,8 +69,7 @@ class RawStreamPeer(Answers):
                 elif not self._tls.is_done:
                     self._shake_hands(self._tls, data)
                 else:
-                    for piece in self._tls.decrypt(data):
-                        self.engine.receive_data(piece, self._clock())
+                    self.engine.receive_data(self._tls.decrypt(data), self._clock())
                 self._take_events()
         self.engine.receive_end()
         self._take_events()
@@ -114,7 +113,7 @@ class RawStreamPeer(Answers):
         if self._writer.is_closing() or not (self._tls is None or self._tls.is_done):
             return
         while pieces := self.engine.data_to_send():
-            self.engine.note_taken(sum(map(len, pieces)))
+            self.engine.untaken_bytes -= sum(map(len, pieces))
             self.send_plainly(b"".join(pieces) if self._tls is None else self._tls.encrypt(pieces))
 
     def send_plainly(self, data: bytes) -> None:
@@ -126,12 +125,13 @@ class RawStreamPeer(Answers):
         self.send_plainly(tls.take_output())
         if done is not None:
             self.engine.receive_identity(done)
-            for piece in tls.decrypt(b""):
-                self.engine.receive_data(piece, self._clock())
+            self.engine.receive_data(tls.decrypt(b""), self._clock())
             self._take_events()
 
     def _take_events(self) -> None:
-        while (event := self.engine.next_event()) is not None:
+        events = self.engine.events
+        while events:
+            event = events.popleft()
             if isinstance(event, HandshakeDone):
                 self._done = event
                 if self.is_proving:

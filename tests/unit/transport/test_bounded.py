@@ -109,7 +109,8 @@ class LossyPair:
 
     def _drain(self, side: int) -> None:
         engine = self.engines[side]
-        while engine is not None and (event := engine.next_event()) is not None:
+        while engine is not None and engine.events:
+            event = engine.events.popleft()
             if isinstance(event, StreamData):
                 self.received[side].setdefault(event.stream_id, bytearray()).extend(event.data)
             elif isinstance(event, HandshakeDone):

@@ -84,8 +84,8 @@ class Pair:
 
     def _drain(self) -> None:
         for engine, events in ((self.a, self.events_a), (self.b, self.events_b)):
-            while engine is not None and (event := engine.next_event()) is not None:
-                events.append(event)
+            while engine is not None and engine.events:
+                events.append(engine.events.popleft())
 
 
 def identified() -> tuple[Pair, Engine]:
