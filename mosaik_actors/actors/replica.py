@@ -31,9 +31,7 @@ from typing import Any
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
-from ..discovery.messages import (
-    CatalogChanged,
-)
+from ..discovery.messages import CatalogChanged
 from ..errors import GroupTerminated
 from ..groups.client.calls import Submission
 from ..groups.client.client import ClientRenewed, SubmissionFailed
@@ -104,8 +102,7 @@ class ReplicaActor(TypeDispatcher):
         self._links = ReplicaLinks(self._take_link_event)
         self._armed: float | None = None
         self._leaving: list[ActorAddress] = []
-        self._is_over = False
-        self._is_exiting = False
+        self._is_over = self._is_exiting = False
         self._shown: tuple[Any, ...] = ()
         self._is_pumping = False
         self._has_taken = False
@@ -128,7 +125,7 @@ class ReplicaActor(TypeDispatcher):
         if message.after is not None:
             await asyncio.wait([message.after])
         try:
-            stored = await self._storage.open()
+            stored = await self._storage.open(spec.host)
             self._links.heartbeats = await self._presence.register()
             await self._presence.advertise()
             # The client differs from join to join: so do nonces, incarnations and histories.
@@ -400,6 +397,8 @@ class ReplicaActor(TypeDispatcher):
             else:
                 self._take(event)
         self._show(member)
+        if self._storage.is_opening and not member.is_busy:
+            self._storage.end_opening()
         self._arm(member.get_timer())
 
     def _take(self, event: Any) -> None:
