@@ -18,7 +18,7 @@ import msgspec
 from ...config import require_between
 from ...errors import ConfigError
 from ...ids import GroupId, NetworkId
-from ...schema import identity
+from ...schema import check_sendable, identity
 from .state_sync import StateSync
 from .types import A, C, Q, R, Typed, types_of
 
@@ -243,6 +243,7 @@ def signature_of(machine: StateMachine) -> bytes:
 
 def _identity_of(machine: StateMachine, name: str) -> bytes:
     try:
+        check_sendable(getattr(machine, name))
         return identity(getattr(machine, name))
     except TypeError as exc:
         raise TypeError(f"{type(machine).__name__}.{name}: {exc}") from exc
