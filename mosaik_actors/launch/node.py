@@ -217,6 +217,12 @@ class Launch:
         from ..ids import UniqueId
 
         tickets = tuple(map(UniqueId, self._settings.relay_tickets))
+        shown = {UniqueId(name): name for name, _ in self._tickets}
+        for at, name in enumerate(self._settings.relay_tickets):
+            if tickets[at] not in shown:
+                known = ", ".join(map(repr, shown.values())) or "none"
+                text = f"is {name!r}, expected the class of one of [[tickets]]; there are {known}"
+                raise self._origins.error(("relay_tickets", at), text)
         return replace(config, secret=self._path(secret) if secret else None, tickets=tickets)
 
     def _metrics_addr(self, text: str) -> str | None:
