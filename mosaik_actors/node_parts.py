@@ -27,6 +27,7 @@ from .node import Node
 from .remote.config import ActorsConfig
 from .runtime import AsyncActorSystem
 from .streams.config import StreamsConfig
+from .tickets.ticket import Ticket
 from .tickets.validator import TicketValidator
 from .transport.address import PeerAddr, SocketAddr
 from .transport.close import SHUTDOWN
@@ -54,6 +55,7 @@ class NodeSettings:
     secret_key: SecretKey | None
     bootstrap: Sequence[PeerAddr]
     tags: Sequence[Tag]
+    tickets: Sequence[Ticket]
     bind: Sequence[SocketAddr]
     rendezvous: bool
     mdns: bool
@@ -108,6 +110,7 @@ class NodeParts:
             config=settings.discovery,
             bootstrap=settings.bootstrap,
             tags=settings.tags,
+            tickets=settings.tickets,
             rendezvous=settings.rendezvous and has_machine,
             mdns=settings.mdns and has_machine,
             dht=settings.dht if has_machine else None,
@@ -153,7 +156,7 @@ class NodeParts:
         endpoint.gate.set_lists(settings.allow, settings.deny)  # before it hears anybody
         if settings.relay is not None:
             self._relays = await use_relays(
-                environment, endpoint, secret_key, settings.bind, settings.relay
+                environment, endpoint, secret_key, settings.bind, settings.relay, settings.tickets
             )
             self._undo.insert(0, self._relays.close)  # after the goodbyes of the endpoint
         gate = TicketGate(endpoint) if settings.require_ticket else None

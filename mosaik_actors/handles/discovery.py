@@ -99,6 +99,7 @@ class Discovery:
         config: DiscoveryConfig | None = None,
         bootstrap: Iterable[PeerAddr | str] = (),
         tags: Iterable[Tag | str] = (),
+        tickets: Iterable[Ticket] = (),
         rendezvous: bool = True,
         mdns: bool = False,
         dht: DhtConfig | None = None,
@@ -114,6 +115,7 @@ class Discovery:
             config: The settings.
             bootstrap: Peers to begin with, as `PeerAddr` or its text.
             tags: Labels of this node.
+            tickets: What it shows.
             rendezvous: Whether to look for nodes on this machine.
             mdns: Whether to look for nodes on the local network.
             dht: How to look for nodes in the Mainline DHT; None does not.
@@ -122,7 +124,7 @@ class Discovery:
         Raises:
             ConfigError: The package for mDNS or the DHT is not installed.
             ValueError: A bootstrap text is not an address.
-            EntryTooLarge: There are too many tags.
+            EntryTooLarge: There are too many tags or tickets.
         """
         if mdns:
             require_zeroconf()
@@ -140,6 +142,8 @@ class Discovery:
             draw=node.randomness.branch("suspicion").random,
             now=node.clock.wall(),
         )
+        for ticket in tickets:
+            catalog.local.put_ticket(ticket, now=node.clock.wall())
         rng, now = node.randomness.branch("gossip"), node.clock.monotonic()
         gossip = Gossip(node.peer_id, config, rng, now=now)
         state = CatalogState(catalog.snapshot(), config.events_backlog)
