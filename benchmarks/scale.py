@@ -10,15 +10,13 @@ other sizes::
     python -m benchmarks.scale open 1000000
     python -m benchmarks.scale simulate 2000
 
-The longest gap of the loop when a log is opened has Python's collections of garbage in
-it. They go through all that a program has in memory, so that alone may take longer than
-the gap may be: what was imported is frozen first, as `mosaik-actors run` does.
+The longest gap of the loop when a log is opened has Python's collections of garbage in it. It is
+that of a plain program, which does nothing about them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -224,10 +222,7 @@ def measure_open(count: int) -> Row:
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "log"
         asyncio.run(_work_on(path, count))
-        gc.collect()
-        gc.freeze()
         gap_s = asyncio.run(_work_on(path, 0))
-        gc.unfreeze()
     return Row(
         f"longest gap of the loop when a log of {count:,} commands is opened",
         gap_s * 1e3,

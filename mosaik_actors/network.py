@@ -34,6 +34,7 @@ from .handles.arguments import (
     as_secret_key,
     as_socket_addrs,
     as_tags,
+    as_tickets,
     default_bind,
 )
 from .handles.discovery import Discovery
@@ -48,6 +49,7 @@ from .node_parts import NodeParts, NodeSettings
 from .remote.config import ActorsConfig
 from .streams.config import StreamsConfig
 from .tickets.requirement import Validators, as_validators
+from .tickets.ticket import Ticket
 from .transport.address import PeerAddr, SocketAddr
 from .transport.config import TransportConfig
 from .transport.gate import Standing
@@ -85,6 +87,9 @@ class Network:
         bootstrap: Peers to begin with, as `PeerAddr` or its text. With
             `rendezvous`, nodes on this machine need none.
         tags: What this node is, for others to choose by.
+        tickets: Tickets that it shows from the start, peers and relays, one or several. Each is
+            for one peer: give the `secret_key` that it was made for. More can be added, and
+            kept up, with `discovery` once it runs.
         bind: Where to listen: ``(host, port)``, ``"host:port"``, or several of
             them, at most one per address family. Port 0 takes any free one.
             None hears this machine only, unless `bootstrap` names a peer on
@@ -131,6 +136,7 @@ class Network:
         secret_key: SecretKey | str | bytes | None = None,
         bootstrap: PeerAddr | str | Iterable[PeerAddr | str] = (),
         tags: Tag | str | Iterable[Tag | str] = (),
+        tickets: Ticket | Iterable[Ticket] = (),
         bind: BindAddr | Iterable[BindAddr] | None = None,
         rendezvous: bool = True,
         mdns: bool = False,
@@ -166,6 +172,7 @@ class Network:
             secret_key=as_secret_key(secret_key),
             bootstrap=peers,
             tags=as_tags(tags),
+            tickets=as_tickets(tickets),
             bind=default_bind([*peers, *relays], mdns or own_dht is not None or is_mapped)
             if bind is None
             else as_socket_addrs(bind),

@@ -26,6 +26,7 @@ from .node import Node
 from .remote.config import ActorsConfig
 from .runtime import AsyncActorSystem
 from .streams.config import StreamsConfig
+from .tickets.ticket import Ticket
 from .tickets.validator import TicketValidator
 from .transport.address import PeerAddr, SocketAddr
 from .transport.close import SHUTDOWN
@@ -53,6 +54,7 @@ class NodeSettings:
     secret_key: SecretKey | None
     bootstrap: Sequence[PeerAddr]
     tags: Sequence[Tag]
+    tickets: Sequence[Ticket]
     bind: Sequence[SocketAddr]
     rendezvous: bool
     mdns: bool
@@ -107,6 +109,7 @@ class NodeParts:
             config=settings.discovery,
             bootstrap=settings.bootstrap,
             tags=settings.tags,
+            tickets=settings.tickets,
             rendezvous=settings.rendezvous and has_machine,
             mdns=settings.mdns and has_machine,
             dht=settings.dht if has_machine else None,
@@ -156,7 +159,7 @@ class NodeParts:
             from .handles.relaying import use_relays
 
             self._relays = await use_relays(
-                environment, endpoint, secret_key, settings.bind, settings.relay
+                environment, endpoint, secret_key, settings.bind, settings.relay, settings.tickets
             )
             self._undo.insert(0, self._relays.close)  # after the goodbyes of the endpoint
         gate = TicketGate(endpoint) if settings.require_ticket else None

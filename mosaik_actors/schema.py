@@ -49,8 +49,9 @@ import msgspec.inspect as mi
 from blake3 import blake3
 
 from .errors import RemoteError
+from .ids import PeerId, UniqueId
 from .transport.close import CloseCode
-from .wire_limits import is_any, parts_of, wire_size_of
+from .wire_limits import inner_types, is_any, parts_of, wire_size_of
 
 RECORDS_MAX = 256
 FIELDS_MAX = 1024
@@ -197,6 +198,25 @@ def describe(type_: Any) -> Schema:
     except msgspec.ValidationError:
         pass
     return Schema(TypeSchema("type too large to describe", values=(fingerprint(schema).hex(),)))
+
+
+def check_sendable(type_: Any) -> None:
+    """Raise `TypeError` if a type is made of classes that nobody can decode; it says where."""
+    seen: dict[int, None] = {}
+    todo: list[tuple[str, mi.Type]] = [("", mi.type_info(type_))]
+    while todo:
+        where, part = todo.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = None
+        if isinstance(part, mi.Metadata):
+            todo.append((where, part.type))
+        elif isinstance(part, mi.CustomType) and part.cls not in (object, UniqueId, PeerId):
+            raise TypeError(f"{where}{part.cls.__qualname__} is not a type that can be sent")
+        record = getattr(getattr(part, "cls", None), "__qualname__", "")
+        fields = reversed(getattr(part, "fields", ()))  # the first is looked at first
+        todo += [(f"{record}.{field.name}: ", field.type) for field in fields]
+        todo += [(where, inner) for inner in inner_types(part)]
 
 
 def fingerprint(schema: Schema) -> bytes:

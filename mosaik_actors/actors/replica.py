@@ -31,9 +31,7 @@ from typing import Any
 
 from thespian.actors import ActorAddress, ActorExitRequest, WakeupMessage
 
-from ..discovery.messages import (
-    CatalogChanged,
-)
+from ..discovery.messages import CatalogChanged
 from ..errors import GroupTerminated
 from ..groups.client.calls import Submission
 from ..groups.client.client import ClientRenewed, SubmissionFailed
@@ -126,7 +124,7 @@ class ReplicaActor(TypeDispatcher):
         if message.after is not None:
             await asyncio.wait([message.after])
         try:
-            stored = await self._storage.open()
+            stored = await self._storage.open(spec.host)
             self._links.heartbeats = await self._presence.register()
             await self._presence.advertise()
             # The client differs from join to join: so do nonces, incarnations and histories.
@@ -399,6 +397,8 @@ class ReplicaActor(TypeDispatcher):
             else:
                 self._take(event, is_lone)
         self._show(member)
+        if self._storage.is_opening and not member.is_busy:
+            self._storage.end_opening()
         if self._armed is None or self._armed > now + _TIMER_GRAIN_S:
             self._arm(member.get_timer())
 
@@ -419,8 +419,7 @@ class ReplicaActor(TypeDispatcher):
                 request = OpenLink(addr, PROTOCOL, header, token, timeout_s, is_essential=True)
                 self.send(self._start.node.transport, request)
             case AcceptLink(link_id, reply):
-                link = self._links.get(link_id)
-                if link is not None:
+                if (link := self._links.get(link_id)) is not None:
                     link.accept(reply)
             case CloseLink(link_id, reason):
                 self._links.close(link_id, reason)
@@ -433,10 +432,9 @@ class ReplicaActor(TypeDispatcher):
                 self._log.warning(peer_id, "group %s: %s", text)
             case MemberLeft():
                 self._end(GroupTerminated(None, "it has left the group"))
-            case ClientRenewed(_, unknown_count):
-                if unknown_count:
-                    text = "group %s: nobody knows whether %d commands were applied"
-                    logger.warning(text, self._label, unknown_count)
+            case ClientRenewed(_, unknown_count) if unknown_count:
+                text = "group %s: nobody knows whether %d commands were applied"
+                logger.warning(text, self._label, unknown_count)
 
     def _drop_slow(self, link_id: int, link: Link) -> None:
         """Let go of a peer that asks for more than it takes in: no queue is without an end."""

@@ -32,8 +32,7 @@ import msgspec.inspect as mi
 
 from ..codec import Codec, EncodeError, UntypedCodec, codec_for
 from ..errors import ConfigError, DecodeError, clip
-from ..ids import PeerId, UniqueId
-from ..schema import identity, type_name
+from ..schema import check_sendable, identity, type_name
 from ..wire_limits import is_any, parts_of
 
 T = TypeVar("T")
@@ -109,7 +108,7 @@ class Element(Generic[T]):
         self._encode_batch: Callable[[Sequence[Any]], bytes] = _encode_untyped
         if self.is_plain:
             parts = list(parts_of(mi.type_info(type_)))
-            _require_known(parts, self.name)
+            _require_known(type_, self.name)
             has_sets = any(isinstance(part, _SET_TYPES) for part in parts)
             self._encode_batch = _SortsSets(codec) if has_sets else codec.encode_batch
             self._is_surely_hashable = is_key and _check_hashable(parts, self.name)
@@ -207,11 +206,12 @@ def _hash_of(value: object) -> None:
         raise DecodeError(f"not a key: {exc}") from exc
 
 
-def _require_known(parts: Iterable[mi.Type], name: str) -> None:
+def _require_known(type_: Any, name: str) -> None:
     """Raise `ConfigError` if a type is made of classes that nobody can decode."""
-    for part in parts:
-        if isinstance(part, mi.CustomType) and part.cls not in (object, UniqueId, PeerId):
-            raise ConfigError(f"{name}: {part.cls.__qualname__} is not a type that can be sent")
+    try:
+        check_sendable(type_)
+    except TypeError as exc:
+        raise ConfigError(f"{name}: {exc}") from exc
 
 
 def _check_hashable(parts: Iterable[mi.Type], name: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..ids import NetworkId, PeerId, SecretKey, Tag
+from ..tickets.ticket import Ticket
 from ..transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
 
 
@@ -65,6 +66,20 @@ def as_tags(value: Tag | str | Iterable[Tag | str]) -> list[Tag]:
         return [Tag(tag) for tag in ([value] if isinstance(value, str | bytes) else value)]
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"tags: {exc}") from exc
+
+
+def as_tickets(value: Any) -> tuple[Ticket, ...]:
+    """Return the tickets that a node shows."""
+    is_one = isinstance(value, str) or not isinstance(value, Iterable)
+    tickets = (value,) if is_one else tuple(value)
+    for one in tickets:
+        if not isinstance(one, Ticket):
+            raise ConfigError(
+                f"tickets is {value!r}, expected a Ticket or several; what makes them, such as a "
+                "JwtTicketBuilder, is asked with builder.build(secret_key.peer_id), or given to "
+                "net.discovery.keep_ticket"
+            )
+    return tickets
 
 
 def as_socket_addrs(value: Any) -> list[SocketAddr]:

@@ -100,6 +100,7 @@ class Discovery:
         config: DiscoveryConfig | None = None,
         bootstrap: Iterable[PeerAddr | str] = (),
         tags: Iterable[Tag | str] = (),
+        tickets: Iterable[Ticket] = (),
         rendezvous: bool = True,
         mdns: bool = False,
         dht: DhtConfig | None = None,
@@ -115,6 +116,7 @@ class Discovery:
             config: The settings.
             bootstrap: Peers to begin with, as `PeerAddr` or its text.
             tags: Labels of this node.
+            tickets: What it shows.
             rendezvous: Whether to look for nodes on this machine.
             mdns: Whether to look for nodes on the local network.
             dht: How to look for nodes in the Mainline DHT; None does not.
@@ -123,7 +125,7 @@ class Discovery:
         Raises:
             ConfigError: The package for mDNS or the DHT is not installed.
             ValueError: A bootstrap text is not an address.
-            EntryTooLarge: There are too many tags.
+            EntryTooLarge: There are too many tags or tickets.
         """
         if mdns:
             from ..actors.mdns import MdnsActor, require_zeroconf
@@ -143,6 +145,8 @@ class Discovery:
             draw=node.randomness.branch("suspicion").random,
             now=node.clock.wall(),
         )
+        for ticket in tickets:
+            catalog.local.put_ticket(ticket, now=node.clock.wall())
         rng, now = node.randomness.branch("gossip"), node.clock.monotonic()
         gossip = Gossip(node.peer_id, config, rng, now=now)
         state = CatalogState(catalog.snapshot(), config.events_backlog)

@@ -107,8 +107,6 @@ class Launch:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(net)
             stack.callback(notify, STOPPING)
-            for ticket_class, data in self._tickets:
-                self._show_ticket(ticket_class, data)
             if self._settings.tdx:
                 if not net.tdx.available():
                     raise self._origins.error(("tdx",), net.tdx.status.reason)
@@ -147,12 +145,6 @@ class Launch:
                 host = self.net.node.system.host
                 ref.watch(host.new_address(lambda gone, _sender: _end_with(gone, ended)))
 
-    def _show_ticket(self, ticket_class: str, data: bytes) -> None:
-        from ..ids import UniqueId
-        from ..tickets.ticket import Ticket
-
-        self.net.discovery.add_ticket(Ticket(UniqueId(ticket_class), data))
-
     def _open_stream(self, one: Any, kind: Any) -> Any:
         return self.net.streams.produce(kind, stream_id=one.name or None)
 
@@ -171,6 +163,9 @@ class Launch:
     # Settings.
 
     def _make_network(self) -> Network:
+        from ..ids import UniqueId
+        from ..tickets.ticket import Ticket
+
         top, own = self._settings, self._process
         secret: Path | str | None = None
         if top.secret_file:
@@ -188,6 +183,7 @@ class Launch:
                 secret_key=self._load_key(key_file) if key_file else None,
                 bootstrap=top.bootstrap,
                 tags=[*top.tags, *own.tags],
+                tickets=[Ticket(UniqueId(kind), data) for kind, data in self._tickets],
                 bind=(own.bind or top.bind or None),
                 rendezvous=top.rendezvous,
                 mdns=top.mdns,
@@ -217,6 +213,12 @@ class Launch:
         from ..ids import UniqueId
 
         tickets = tuple(map(UniqueId, self._settings.relay_tickets))
+        shown = {UniqueId(name): name for name, _ in self._tickets}
+        for at, name in enumerate(self._settings.relay_tickets):
+            if tickets[at] not in shown:
+                known = ", ".join(map(repr, shown.values())) or "none"
+                text = f"is {name!r}, expected the class of one of [[tickets]]; there are {known}"
+                raise self._origins.error(("relay_tickets", at), text)
         return replace(config, secret=self._path(secret) if secret else None, tickets=tickets)
 
     def _metrics_addr(self, text: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..ids import StreamId
-from ..schema import UNTYPED, Schema, check_compatible, describe, type_name
+from ..schema import UNTYPED, Schema, check_compatible, check_sendable, describe, type_name
 
 NAME_CHARACTERS_MAX: Final = 256
 
@@ -32,7 +32,9 @@ def identify(type_: Any, stream_id: StreamId | str | None) -> tuple[StreamId, st
 def describe_items(type_: Any) -> Schema:
     """Return the schema of a type. For anything else a `TypeError` says what is expected."""
     try:
-        return describe(type_)
+        schema = describe(type_)
+        check_sendable(type_)
+        return schema
     except TypeError as exc:
         hint = f"; a stream is given a name with stream_id={type_!r}" if type(type_) is str else ""
         raise TypeError(

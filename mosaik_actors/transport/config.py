@@ -43,7 +43,8 @@ class TransportConfig:
             given up. The smaller value of both sides counts.
         keep_alive_interval: A connection with links on it pings when it was silent
             for so many seconds.
-        dial_timeout: Seconds until a dial fails.
+        dial_timeout: Seconds until a dial fails, and until who is there must be known and
+            proven. Up to eight times as many while this process is late itself.
         frame_bytes_max: The largest frame sent or taken in, in bytes.
         high_water_bytes: Above so many unacknowledged bytes a link counts as
             congested; its owner hears `LinkDrained` when it is below half.

@@ -85,6 +85,8 @@ async def test_tags_may_be_one_or_many() -> None:
         ({"network_id": None}, "network_id: .* got NoneType; expected the network's name"),
         ({"bootstrap": 4433}, "bootstrap is 4433, expected an address's text"),
         ({"tags": 3}, "tags: "),
+        ({"tickets": "jwt"}, "tickets is 'jwt', expected a Ticket or several"),
+        ({"tickets": [object()]}, r"what makes them, .* builder\.build\(secret_key\.peer_id\)"),
         ({"bind": 4433}, "bind: 4433 is neither"),
         ({"bind": ("127.0.0.1", "0")}, "bind: "),
         ({"bind": ("127.0.0.1", 70_000)}, "bind: .* a port of 0 to 65535"),

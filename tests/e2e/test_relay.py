@@ -147,6 +147,12 @@ async def test_a_relay_with_tickets_serves_who_shows_one_and_no_longer_than_it_h
         shows = RelayConfig(relays=(server.addr,), tickets=(Jwt.class_id,))
         hides = RelayConfig(relays=(server.addr,), wait=0.2)
         builder = JwtTicketBuilder(issuer, issuer="acme", expires_in=600)
+        first = builder.build(SecretKey.from_seed("first").peer_id)
+        async with node("first", None, relay=shows, tickets=[first]) as net:
+            # It had its ticket from the start, and is served when that is over.
+            assert server.peer_count == 1
+            assert server.counters.tickets_refused == 0
+            assert net.discovery.me.entry.tickets == (first,)
         async with (
             node("a", None, relay=shows) as a,
             node("b", None, relay=shows, bootstrap=str(a.peer_id)) as b,

@@ -1,6 +1,7 @@
 """Collections as nodes come, go, restart and meet: one script for each."""
 
 import asyncio
+from collections.abc import MutableMapping, MutableSequence
 from contextlib import suppress
 from typing import Any
 
@@ -83,6 +84,23 @@ async def test_reader_and_then_a_writer_on_one_node(cluster: Cluster) -> None:
     await writer.insert("a", 1)
     assert reader == {"a": 1}
     assert voters_of(reader) == 1
+
+
+@scenario(nodes=1, seeds=range(1), **SETTINGS)
+async def test_operators_that_cannot_wait_say_what_to_write_instead(cluster: Cluster) -> None:
+    """`m["a"] = 1` is what comes to mind, and cannot be awaited."""
+    shared: Any = Map[str, int].writer(cluster.net(0), "map")
+    items: Any = Vec[int].writer(cluster.net(0), "vec")
+    with pytest.raises(TypeError, match=r"write `await m\.insert\(key, value\)`"):
+        shared["a"] = 1
+    with pytest.raises(TypeError, match=r"write `await m\.remove\(key\)`"):
+        del shared["a"]
+    with pytest.raises(TypeError, match=r"write .*`await v\.insert\(i, value\)`"):
+        items[0] = 1
+    with pytest.raises(TypeError, match=r"write `await v\.remove\(i\)`"):
+        del items[0]
+    assert not isinstance(shared, MutableMapping)
+    assert not isinstance(items, MutableSequence)
 
 
 @scenario(nodes=5, seeds=SEEDS, network=SLOW, **SETTINGS)

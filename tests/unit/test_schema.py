@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from mosaik_actors.ids import StreamId
+from mosaik_actors.ids import PeerId, StreamId, UniqueId
 from mosaik_actors.schema import (
     FieldSchema,
     RecordSchema,
@@ -19,6 +19,7 @@ from mosaik_actors.schema import (
     TypeSchema,
     check_compatible,
     check_same,
+    check_sendable,
     describe,
     fingerprint,
     first_difference,
@@ -50,6 +51,16 @@ class Price(msgspec.Struct):
 class Tree(msgspec.Struct):
     value: int
     children: list[Tree]
+
+
+class Handle:
+    """What nobody can decode."""
+
+
+class Owner(msgspec.Struct):
+    name: str
+    parent: Owner | None
+    handle: Handle | None = None
 
 
 @dataclass
@@ -409,3 +420,26 @@ def test_the_difference_of_two_types_that_can_read_each_other_is_named() -> None
 def test_a_type_of_object_is_any() -> None:
     assert describe(list[object]) == describe(list[Any])
     assert describe(dict[str, object | None]) == describe(dict[str, Any])
+
+
+@pytest.mark.parametrize(
+    ("type_", "why"),
+    [
+        (Handle, "Handle is not"),
+        (complex, "complex is not"),
+        (list[Handle], "Handle is not"),
+        (Owner, r"Owner\.handle: Handle is not"),
+        (dict[str, tuple[int, Owner]], r"Owner\.handle: Handle is not"),
+        (Annotated[list[Owner], msgspec.Meta(max_length=3)], r"Owner\.handle: Handle is not"),
+    ],
+)
+def test_a_class_that_cannot_be_sent_is_named_with_its_field(type_: Any, why: str) -> None:
+    with pytest.raises(TypeError, match=f"^{why} a type that can be sent$"):
+        check_sendable(type_)
+
+
+@pytest.mark.parametrize(
+    "type_", [int, object, Any, UniqueId, dict[PeerId, list[Any]], Tree, Plain, None]
+)
+def test_what_can_be_sent_is_let_be(type_: Any) -> None:
+    check_sendable(type_)

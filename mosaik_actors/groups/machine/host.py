@@ -119,7 +119,7 @@ class Host:
     def check_readable(self, payloads: Sequence[bytes]) -> None:
         """Raise `DecodeError` unless all these commands of another member can be decoded here."""
         self.codec.check_counts(payloads)
-        commands, error = self.codec.decode(payloads)
+        commands, error = self.codec.decode(payloads, is_cut_up=False)
         if error is not None:
             raise DecodeError(f"a command could not be decoded: {clip(error)}")
         self.machine.check_readable(commands)

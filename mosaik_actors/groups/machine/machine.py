@@ -18,7 +18,7 @@ import msgspec
 from ...config import require_between
 from ...errors import ConfigError
 from ...ids import GroupId, NetworkId
-from ...schema import identity
+from ...schema import check_sendable, identity
 from .state_sync import StateSync
 from .types import A, C, Q, R, Typed, types_of
 
@@ -65,39 +65,23 @@ LeadershipPreference.OBSERVER = LeadershipPreference(is_observer=True)
 
 
 class ApplyContext(msgspec.Struct, frozen=True, gc=False):
-    """Where in the group's history a command, or the first of a batch, is applied.
+    """Where in the group's history a command is applied; the same on every member."""
 
-    The same on every member.
-
-    Attributes:
-        index: The command's position: commands applied before it, and one. What
-            `Group.execute` returns. In `apply_batch` the first command's.
-        log_position: The place in the log of the entry that carries it.
-        term: The term of the leader that ordered it.
-        committed: The highest position known to be committed, the whole entry's.
-        group_id: The group.
-        network_id: The network.
-    """
-
-    index: int
-    log_position: int
-    term: int
-    committed: int
+    # The command's position, as `Group.execute` returns it: commands applied before it, and one.
+    index: int  # in `apply_batch` the first command's
+    log_position: int  # the place in the log of the entry that carries it
+    term: int  # the term of the leader that ordered it
+    committed: int  # the highest position known to be committed, the whole entry's
     group_id: GroupId
     network_id: NetworkId
 
 
 @dataclass(frozen=True, slots=True)
 class QueryAnswer(Generic[A]):
-    """What a query found.
+    """What a query found."""
 
-    Attributes:
-        result: What the machine's `query` returned.
-        at_position: How many commands the state had seen.
-    """
-
-    result: A
-    at_position: int
+    result: A  # what the machine's `query` returned
+    at_position: int  # how many commands the state had seen
 
 
 class StateMachine(Typed, Generic[C, Q, A, R]):
@@ -259,6 +243,7 @@ def signature_of(machine: StateMachine) -> bytes:
 
 def _identity_of(machine: StateMachine, name: str) -> bytes:
     try:
+        check_sendable(getattr(machine, name))
         return identity(getattr(machine, name))
     except TypeError as exc:
         raise TypeError(f"{type(machine).__name__}.{name}: {exc}") from exc

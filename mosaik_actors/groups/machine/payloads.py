@@ -101,10 +101,13 @@ class CommandCodec:
             payloads += self._encode_run(commands[at : at + PAYLOAD_COMMANDS])
         return payloads
 
-    def decode(self, payloads: Sequence[bytes]) -> tuple[list[Any], Exception | None]:
+    def decode(
+        self, payloads: Sequence[bytes], *, is_cut_up: bool = True
+    ) -> tuple[list[Any], Exception | None]:
         """Return the commands in payloads, up to the first that could not be decoded, and why.
 
-        Raises nothing.
+        Raises nothing. Those before it in the same payload take a call each; without `is_cut_up`
+        they are left out.
         """
         commands = self._decode_together(payloads) if len(payloads) > 1 else None
         if commands is not None:
@@ -118,7 +121,7 @@ class CommandCodec:
                     raise DecodeError("a payload without commands")
             except Exception as exc:
                 more, error = [], exc
-                if count_commands(payload) > 1 and (cut := _cut_up(payload)):
+                if is_cut_up and count_commands(payload) > 1 and (cut := _cut_up(payload)):
                     more, error = self.decode(cut)  # which one it is
             commands += more
             if error is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..merge.takeover import ContinueHistory, DropHistory, FollowHistory, SurvivorView, Takeover
+from ..raft.log import RaftLog
 from ..storage.interface import SaveBatch
 from ..wire.configuration import encode_voters, make_voters
 from ..wire.group_record import StoredGroup, encode_stored
@@ -111,12 +112,11 @@ class Continuing:
         join_index: int = 0,
     ) -> None:
         raft = before.raft
-        base_index = raft.first_index - 1
+        base_index, base_term = raft.log.snapshot_index, raft.log.snapshot_term
         made_with = {
             "hard_state": hard_state,
             "metadata": raft.metadata,
-            "base": (base_index, raft.term_at(base_index)),
-            "entries": (*kept, *added),
+            "log": RaftLog(base_index, base_term, (*kept, *added)),
             "applied_index": raft.applied_index,
         }
         kept_index = kept[-1].index if kept else base_index

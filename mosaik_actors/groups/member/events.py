@@ -27,17 +27,11 @@ class SaveWanted:
 
 @dataclass(frozen=True, slots=True)
 class LeaderElected:
-    """The group has a leader, or has lost it (None).
+    """The group has a leader, or has lost it (None)."""
 
-    Attributes:
-        leader: Who leads.
-        term: The term.
-        elapsed_s: Seconds since the last leader was heard of, 0 when there was none before.
-    """
-
-    leader: PeerId | None
-    term: int
-    elapsed_s: float = 0.0
+    leader: PeerId | None  # who leads
+    term: int  # in which term
+    elapsed_s: float = 0.0  # since the last leader was heard of; 0 when there was none before
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +49,14 @@ class HistoryMerged:
     Positions in the history that was given up are void: its commands have new ones, after those
     that the other history had. Notified once of each history that ended, to those who were in it
     and to all others that are in the one that goes on.
-
-    Attributes:
-        winner: The history that goes on.
-        loser: The history that was given up.
-        commands: In order: at a member of the loser all that it held; at others the commands that
-            were first executed in it and were new here. Empty where they came with a snapshot.
-        is_loser: Whether this member was in the history that was given up.
     """
 
-    winner: bytes
-    loser: bytes
+    winner: bytes  # the history that goes on
+    loser: bytes  # the history that was given up
+    # In order: at a member of the loser all that it held; at others the commands that were first
+    # executed in it and were new here. Empty where they came with a snapshot.
     commands: tuple[Any, ...]
-    is_loser: bool
+    is_loser: bool  # whether this member was in the history that was given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +85,18 @@ class GroupTakenOver:
 
     Positions up to `position` stay what they were. What the voters acknowledged beyond is
     not here, unless one of them turns up: then the two histories are merged.
-
-    Attributes:
-        history: The history from now on.
-        previous: The one of the voters that are gone, which it continues.
-        position: How many commands of that are here.
     """
 
-    history: bytes
-    previous: bytes
-    position: int
+    history: bytes  # the history from now on
+    previous: bytes  # the one of the voters that are gone, which it continues
+    position: int  # how many commands of that are here
 
 
 @dataclass(frozen=True, slots=True)
 class StateReplaced:
-    """The machine's state was replaced by a snapshot, or taken back to the beginning.
+    """The machine's state was replaced by a snapshot, or taken back to the beginning."""
 
-    Attributes:
-        position: How many commands the new state has seen.
-    """
-
-    position: int
+    position: int  # how many commands the new state has seen
 
 
 _OfHistories = HistoryMerged | HistoriesConflicted | GroupForced | GroupTakenOver

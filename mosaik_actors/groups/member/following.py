@@ -18,16 +18,16 @@ from ..merge import view
 from ..merge.merge import Merge
 from ..merge.notices import MergeNotices
 from ..merge.replay import merged_commands
-from ..storage.interface import SaveBatch, Stored
+from ..storage.interface import SaveBatch
 from ..wire import frames
 from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_message, encode_prepare_vote
 from ..wire.frames import JoinAccepted
-from ..wire.group_record import StoredGroup, decode_stored, encode_stored
+from ..wire.group_record import StoredGroup, encode_stored
 from ..wire.records import HardState, SnapshotMetadata, Voters
 from ..wire.status import MemberStanding
 from .context import Context
 from .events import GroupTakenOver, HistoriesConflicted, HistoryMerged, StateReplaced
-from .history import Begin, FollowedHistory
+from .history import Begin, FollowedHistory, StoredMember
 from .saving import DiskState
 
 _WAITS_S: Final = 5.0  # for the history into which the own one went
@@ -80,26 +80,14 @@ class Following:
         if self.history is not None:
             self.history.peers_changed(now=now)
 
-    def begin_from(self, stored: Stored, *, now: float) -> None:
+    def begin_from(self, stored: StoredMember, *, now: float) -> None:
         """Go on where a durable member stopped, or look for a history. Called first."""
         self._term, self._vote = stored.hard_state.term, stored.hard_state.vote
-        metadata, data = stored.snapshot or (SnapshotMetadata(), encode_stored(StoredGroup()))
-        kept = decode_stored(data)
-        self.bootstrap = self._new_bootstrap(now, kept)
-        if not kept.history:
-            return
-        host = self._context.host
-        host.reset(Ledger(kept.root or kept.history))
-        if kept.parts:
-            for _ in host.restore(kept.parts):
-                pass  # nothing else runs yet
-        raft = {
-            "hard_state": stored.hard_state,
-            "metadata": metadata,
-            "entries": stored.entries,
-            "base": stored.base,
-        }
-        self._follow(Begin(kept.history, raft, kept.join_index), now, is_founder=False)
+        group = stored.group
+        self.bootstrap = self._new_bootstrap(now, group)
+        if group.history:
+            raft = {name: getattr(stored, name) for name in ("hard_state", "metadata", "log")}
+            self._follow(Begin(group.history, raft, group.join_index), now, is_founder=False)
 
     def _new_bootstrap(self, now: float, kept: StoredGroup) -> Bootstrap:
         context = self._context

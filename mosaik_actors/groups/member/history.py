@@ -14,24 +14,30 @@ node, state sync, and the policy of membership:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+import msgspec
+
 from ...errors import RemoteError
 from ...ids import PeerId
-from ..machine.host import HostSnapshot, Replayed
+from ..machine.host import Host, HostSnapshot, Replayed
+from ..machine.ledger import Ledger
 from ..machine.sync_roles import RequestedSnapshot
 from ..mesh.bond import BondState
 from ..raft import ready
+from ..raft.log import RaftLog
 from ..raft.pending_io import PendingIo
 from ..raft.raft import Raft
+from ..storage.interface import Stored
 from ..wire.commands import decode_command_batches
 from ..wire.frames import RAFT, with_history
+from ..wire.group_record import StoredGroup, decode_stored
 from ..wire.raft import Appended, Message, decode_message, encode_message
-from ..wire.records import Entry, EntryKind
+from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from ..wire.status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, MemberStanding
 from ..wire.system_entries import SystemEntry, decode_system_entry, encode_system_entry
 from .availability import MAJORITY_LOST, Availability
@@ -60,6 +66,29 @@ class Begin:
     history: bytes  # its id
     raft: Mapping[str, Any]  # what `Raft` is made with, beside the member and its settings
     join_index: int = 0  # the member is non-voting until its log has reached this
+
+
+class StoredMember(msgspec.Struct, frozen=True):
+    """What a storage held of a member, decoded; the machine's state is for `restore`."""
+
+    hard_state: HardState
+    metadata: SnapshotMetadata
+    group: StoredGroup
+    log: RaftLog
+
+    @classmethod
+    def of(cls, stored: Stored) -> StoredMember:
+        """Decode it. Call it in a thread: of a long log it takes its time. Raises `DecodeError`."""
+        metadata, data = stored.snapshot or (SnapshotMetadata(), b"")
+        group = decode_stored(data) if data else StoredGroup()
+        return cls(stored.hard_state, metadata, group, RaftLog(*stored.base, stored.entries))
+
+    def restore(self, host: Host) -> Iterator[None]:
+        """Bring the machine to where it was: as `Host.restore`, and before `GroupMember` is."""
+        if self.group.history:
+            host.reset(Ledger(self.group.root or self.group.history))
+        if self.group.parts:
+            yield from host.restore(self.group.parts)
 
 
 class Elections:
@@ -335,7 +364,7 @@ class FollowedHistory:
             self._context.send(peer, data)
 
     def _finish(self, step: ready.Ready) -> int:
-        """Steps 4 to 6 of a `Ready`, which is saved; return how many commands it had."""
+        """Steps 4 to 6 of a `Ready`, which is saved; return how many commands were applied."""
         count = 0
         if step.messages:
             self._send_messages(step.messages)

@@ -29,7 +29,6 @@ from ..client.client import SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
 from ..mesh.bond import BondFormed, BondLost, CloseLink, SendBondFrame, StatusChanged
 from ..mesh.standing_bonds import JoinHeartbeats
-from ..storage.interface import Stored
 from ..wire import frames
 from ..wire.bootstrap import decode_message as decode_bootstrap
 from ..wire.frames import Admitted, ForwardRefused, JoinAccepted
@@ -39,7 +38,7 @@ from .context import Context, MemberSpec
 from .continuing import Continuing
 from .events import FramesOut, GroupForced, MemberLeft, SaveWanted
 from .following import Following
-from .history import FollowedHistory
+from .history import FollowedHistory, StoredMember
 from .leaving import Leaving
 from .own_status import OwnStatus
 from .saving import DiskState
@@ -52,7 +51,8 @@ _UNPROVEN: Final = CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, "a frame befor
 class GroupMember:
     """See the module's docstring; `join_heartbeats` is as in `StandingBonds`.
 
-    Raises `DecodeError` where `stored`, what a durable storage held, cannot be read.
+    What a durable storage held, `stored`, is restored already. Raises `DecodeError` where a
+    configuration in its log cannot be read.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class GroupMember:
         rng: Random,
         *,
         now: float,
-        stored: Stored,
+        stored: StoredMember,
         join_heartbeats: JoinHeartbeats = lambda _link_id: None,
     ) -> None:
         self._context = context = Context(spec, rng, join_heartbeats, now=now)
@@ -117,6 +117,12 @@ class GroupMember:
     def may_query(self) -> bool:
         """Whether the machine is whole: it is not while it is being restored."""
         return self.history is None or not self.history.sync.is_restoring
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being saved, or waits to be applied here."""
+        history = self._following.history
+        return self._saving.is_busy or (history is not None and history.pending_io.has_more)
 
     @property
     def is_stalled(self) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from ..wire.records import Entry
+from ..wire.records import Entry, EntryKind
 
 ENTRY_OVERHEAD_BYTES = 24
 
@@ -26,9 +26,15 @@ def cost_of(entry: Entry) -> int:
 
 
 class RaftLog:
-    """A log after a snapshot that ends at an index with a term; 0 for one from the beginning."""
+    """A log after a snapshot that ends at an index with a term; 0 for one from the beginning.
 
-    __slots__ = ("_entries", "last_index", "size_bytes", "snapshot_index", "snapshot_term")
+    A long one takes its time, so that a caller may want to make it in a thread. `configured` are
+    those of its first `entries` that have a configuration.
+    """
+
+    __slots__ = (
+        "_entries", "configured", "last_index", "size_bytes", "snapshot_index", "snapshot_term",
+    )  # fmt: skip
 
     def __init__(
         self, snapshot_index: int = 0, snapshot_term: int = 0, entries: Iterable[Entry] = ()
@@ -40,6 +46,7 @@ class RaftLog:
         self._entries: list[Entry] = []
         for entry in entries:
             self.append(entry)
+        self.configured = [e for e in self._entries if e.kind is EntryKind.CONFIGURATION]
 
     @property
     def last_term(self) -> int:

@@ -6,7 +6,7 @@
       plain appending. So a slow disk makes larger batches, not a longer queue.
     * What is committed is applied in parts: after `APPLIED_COMMANDS` the rest waits for
       the next `run`, and others have their turn. A member that opens a long log would
-      stop its node for seconds.
+      stop its node for seconds. An entry counts as well, also one that applies nothing.
 
 Invariant: steps 3 to 6 of a `Ready` come after its save and after those of all earlier ones.
 """
@@ -28,6 +28,7 @@ from .ready import Ready
 JOINED_ENTRIES_MAX = 65_536
 JOINED_BYTES_MAX = 16 * 1024 * 1024
 APPLIED_COMMANDS = 2048  # some milliseconds, or as many as one `Ready` has
+COMMANDS_PER_ENTRY = 4  # that an entry costs, beside those in it
 
 
 class PendingIo:
@@ -104,7 +105,7 @@ class PendingIo:
 
     def _complete(self, ready: Ready) -> None:
         self._raft.persisted(ready)
-        self._room -= self._finish(ready)
+        self._room -= self._finish(ready) + COMMANDS_PER_ENTRY * len(ready.committed)
 
     def _joined(self, first: Ready) -> SaveBatch:
         """Return one batch for `first` and what may be saved with it."""

@@ -95,9 +95,8 @@ class Replica:
         hard_state: What was saved; None for a new replica.
         metadata: That of the snapshot it has; for a new group, index 0 with the first
             configuration; for one that is to join, index 0 with none.
-        entries: The saved log. It continues after `base`.
-        base: Index and term of the place before `entries`, at or before the end of the
-            snapshot. None: that end.
+        log: What was saved, from a place at or before the end of the snapshot. None: nothing
+            after that end.
         applied_index: What the machine holds: the snapshot's index for one that
             was restored from it. None: the snapshot's.
         join_index: It neither votes nor stands before everything up to here is committed.
@@ -117,8 +116,7 @@ class Replica:
         now: float,
         hard_state: HardState | None = None,
         metadata: SnapshotMetadata | None = None,
-        entries: Sequence[Entry] = (),
-        base: tuple[int, int] | None = None,
+        log: RaftLog | None = None,
         applied_index: int | None = None,
         join_index: int = 0,
         liveness_of: LivenessOf = lambda _peer: None,
@@ -133,11 +131,11 @@ class Replica:
         self.term, self.vote = hard_state.term, hard_state.vote
         self.leader: PeerId | None = None  # who leads the term, None when unknown
         self.leader_heard_s = NEVER  # when the leader was last heard of
-        self.log = RaftLog(*(base or (metadata.index, metadata.term)), entries)
+        self.log = log or RaftLog(metadata.index, metadata.term)
         self.metadata = metadata  # of the snapshot this replica has
         self.configurations = Configurations(metadata.index, metadata.configuration)
-        for entry in entries:
-            if entry.kind is EntryKind.CONFIGURATION and entry.index > metadata.index:
+        for entry in self.log.configured:
+            if entry.index > metadata.index:
                 self.configurations.append(entry.index, decode_voters(entry.data))
         known = min(max(hard_state.commit_index, metadata.index), self.log.last_index)
         self.commit_index = max(known, applied_index)  # everything up to here is committed

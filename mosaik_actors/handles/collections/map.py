@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, Unpack
 
 from ...collections.commands import Absent, Cleared
 from ...collections.config import CollectionConfig, CollectionSettings
@@ -29,6 +29,14 @@ class MapReader(CollectionHandle[MapMachine[K, V], MapChange[K, V]], MapView[K, 
     kind: ClassVar[str] = "Map"
     type_count: ClassVar[int] = 2
     machine_class: ClassVar[Any] = MapMachine
+
+    if not TYPE_CHECKING:  # type checkers say so themselves
+
+        def __setitem__(self, key: Any, value: Any) -> None:
+            raise TypeError("write `await m.insert(key, value)` for `m[key] = value`, on a writer")
+
+        def __delitem__(self, key: Any) -> None:
+            raise TypeError("write `await m.remove(key)` for `del m[key]`, on a writer")
 
 
 class Map(MapReader[K, V], WriterHandle[MapMachine[K, V], MapChange[K, V]]):

@@ -7,7 +7,7 @@ have changed since it was read here; out of range then, the write does nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, SupportsIndex, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, TypeAlias, TypeVar, Unpack
 
 from ...collections.commands import Cleared
 from ...collections.config import CollectionConfig, CollectionSettings
@@ -38,6 +38,15 @@ class VecReader(CollectionHandle[VecMachine[T], VecChange[T]], VecView[T]):
 
     kind: ClassVar[str] = "Vec"
     machine_class: ClassVar[Any] = VecMachine
+
+    if not TYPE_CHECKING:  # type checkers say so themselves
+
+        def __setitem__(self, index: Any, value: Any) -> None:
+            text = "write `await v.remove(i)` and `await v.insert(i, value)` for `v[i] = value`"
+            raise TypeError(f"{text}, on a writer")
+
+        def __delitem__(self, index: Any) -> None:
+            raise TypeError("write `await v.remove(i)` for `del v[i]`, on a writer")
 
 
 class Vec(VecReader[T], WriterHandle[VecMachine[T], VecChange[T]]):

@@ -84,8 +84,11 @@ async def use_relays(
     secret_key: SecretKey,
     bind: Sequence[SocketAddr],
     config: RelayConfig,
+    tickets: Iterable[Ticket] = (),
 ) -> RelayClient:
     """Have a node's endpoint use relays; return what holds the links to them.
+
+    Those of `tickets`, which the node shows, that are meant for relays are shown to them.
 
     Raises:
         ConfigError: The endpoint sends no datagrams, as in a simulation of links.
@@ -105,6 +108,7 @@ async def use_relays(
         config,
         environment.randomness.branch("relays"),
     )
+    show_tickets(client, config, tickets)
     try:
         await client.start()
     except BaseException:

@@ -56,7 +56,7 @@ class StreamConnection(Connection):
         self._on_reacted = on_reacted
         self._is_reading = False
         self._after_read: list[Callable[[], None]] = []
-        self.last_heard_at = clock.monotonic()
+        self.begun_at = self.last_heard_at = clock.monotonic()
         self.port = make_port(self._on_data, self._on_room)
 
     @property

@@ -25,6 +25,7 @@ Invariants:
       later, no more than `HELD_BYTES_MAX` may wait for the rest above.
     * The peer has no more than `streams_max` streams at a time.
     * Who is there is known by `handshake_timeout`, however slowly bytes come.
+    * Both timeouts are longer while this process is late itself (`late`).
     * A peer that takes no answers has no more than `PONGS_MAX` of them waiting.
     * Whatever comes in gives events, at last one `ConnectionEnded`; nothing raises.
 """
@@ -43,6 +44,7 @@ from ..config import TransportConfig
 from ..engine_events import ConnectionEnded, EngineEvent, HandshakeDone, StreamAborted, StreamData
 from ..engine_face import UNPROVEN_BYTES_MAX
 from ..frames import clip_text
+from ..late import find_extension
 from .pings import Pings
 from .stream import EngineStream
 
@@ -95,7 +97,10 @@ class StreamEngine:
         self._idle_timeout = idle_timeout
         self._streams_max = streams_max
         self._heard_at = now
+        self._handshake_timeout = handshake_timeout
+        self._began_at = now
         self._identified_by: float | None = now + handshake_timeout
+        self._silent_until = now  # longer than usual, while this process is late itself
         self._identify: Identify | None = None
         self.events: deque[EngineEvent] = deque()  # what happened, for who takes it out
         self._streams: dict[int, EngineStream] = {}
@@ -228,15 +233,25 @@ class StreamEngine:
         """Return when `handle_timer` is due, None for never."""
         if self._is_over:
             return None
-        idle_at = self._heard_at + self._idle_timeout
+        idle_at = max(self._heard_at + self._idle_timeout, self._silent_until)
         return idle_at if self._identified_by is None else min(idle_at, self._identified_by)
 
     def handle_timer(self, *, now: float) -> None:
         """End the connection if nothing was heard, or nobody named, for too long."""
         due = self.get_timer()
-        if due is not None and now >= due:
+        if due is None or now < due:
+            return
+        began_at, timeout_s = self._heard_at, self._idle_timeout
+        if is_handshake := due == self._identified_by:
+            began_at, timeout_s = self._began_at, self._handshake_timeout
+        more = find_extension(due, began_at=began_at, timeout_s=timeout_s, now=now)
+        if more is None:
             text = "idle timeout" if self._identified_by is None else "no handshake in time"
             self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, text, remote=True))
+            return
+        self._silent_until = more
+        if is_handshake:
+            self._identified_by = more
 
     def open_stream(self) -> int:
         """Return the id of a new stream."""

@@ -96,19 +96,18 @@ class Connection(ABC):
         self.is_retiring = False  # another one is used instead: it ends with its last link
         self.is_doubted = False  # the peer has hinted that it lost this connection
         self.direct_at = 0.0  # when a way past the relay may be looked for again
+        self.begun_at = 0.0  # when it was dialled, or first heard of
         self.identified_at = 0.0
-        self.ready_at = 0.0
-        self.linkless_since = 0.0
-        self.last_sent_at = 0.0
-        self.last_heard_at = 0.0
+        self.proven_by = 0.0  # when the peer's proof must be there
+        self.ready_at = self.linkless_since = 0.0
+        self.last_sent_at = self.last_heard_at = 0.0
         self.handshake_done: asyncio.Future[Connection] | None = None  # for the dialler
         self._proving: Proving | None = None
         self._links: dict[int, StreamLink] = {}
         self._accepted: dict[int, None] = {}  # those of the links that are
         self._unopened = UnopenedStreams()
         self._half_received_bytes = 0
-        self._peer_link_count = 0
-        self._own_link_count = 0
+        self._peer_link_count = self._own_link_count = 0
         self._draining = EndedStreams()
         self._congested: dict[int, StreamLink] = {}
         self._dirty: dict[StreamLink, None] = {}
@@ -353,6 +352,7 @@ class Connection(ABC):
         """Prove, as the dialler, that this side is of the network; or wait for that."""
         self.peer = peer
         self.identified_at = self.last_heard_at
+        self.proven_by = self.identified_at + self.config.dial_timeout
         self.state = ConnectionState.PROVING
         self.owner.on_identified(self)
         if self.is_over:

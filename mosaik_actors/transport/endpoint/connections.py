@@ -33,6 +33,7 @@ from ..dial_budget import DialBudget
 from ..frames import OpenFrame
 from ..gate import Gate
 from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
+from ..late import find_extension
 from ..link_limit import why_too_many
 from ..proven_peer import ProvenPeer
 from ..tls.sockets import MakeTlsPort
@@ -385,12 +386,12 @@ class Connections:
 
     def _tick(self) -> None:
         """Keep connections alive, and end those that are not needed any more."""
+        now, due_at = self._clock.monotonic(), self._tick_handle.when()
         self._tick_handle = self._loop.call_later(self._tick_interval, self._tick)
-        now = self._clock.monotonic()
         for connection in list(self.datagrams.connections):
             if self._is_idle(connection, now):
                 connection.close(NOT_NEEDED)
-            elif self._is_unproven_for_long(connection, now):
+            elif self._is_unproven_for_long(connection, due_at, now):
                 connection.close(UNPROVEN)
             elif isinstance(connection, StreamConnection) and connection.is_dead(now=now):
                 connection.close(REPLACED)
@@ -399,10 +400,17 @@ class Connections:
             connection.drop_lingering(now=now)
             self.datagrams.follow(connection)
 
-    def _is_unproven_for_long(self, connection: Connection, now: float) -> bool:
-        """Return whether a peer said who it is, and in the time of a dial no more."""
-        is_unproven = connection.state is ConnectionState.PROVING
-        return is_unproven and now - connection.identified_at > self._config.dial_timeout
+    def _is_unproven_for_long(self, connection: Connection, due_at: float, now: float) -> bool:
+        """Return whether a peer said who it is, and in the time of a dial no more.
+
+        It gets more time where this look is late: it was due at `due_at`.
+        """
+        if connection.state is not ConnectionState.PROVING or now <= connection.proven_by:
+            return False
+        began_at, timeout_s = connection.identified_at, self._config.dial_timeout
+        more = find_extension(due_at, began_at=began_at, timeout_s=timeout_s, now=now)
+        connection.proven_by = more or now
+        return more is None
 
     def _is_idle(self, connection: Connection, now: float) -> bool:
         """Return whether a connection has been without links for so long that it may end."""

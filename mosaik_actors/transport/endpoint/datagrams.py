@@ -118,6 +118,7 @@ class Demultiplexer:
         connection = QuicConnection(
             self._owner, engine, self._config, send, port.family, is_initiator=is_initiator
         )
+        connection.begun_at = self._clock.monotonic()
         self.connections[connection] = None
         self._by_cid[engine.host_cid] = connection
         self._list(connection, remote)

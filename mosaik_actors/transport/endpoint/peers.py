@@ -38,8 +38,8 @@ class PeerTable:
 
     Args:
         own_id: Who this side is.
-        dial_timeout: After so many seconds a connection is too old to be one of two
-            simultaneous dials.
+        dial_timeout: A connection that is ready for so many seconds when another one begins is
+            too old to be one of two simultaneous dials.
     """
 
     def __init__(self, own_id: PeerId, dial_timeout: float) -> None:
@@ -93,7 +93,7 @@ class PeerTable:
                 mate.close(_RESTARTED)
             elif (
                 not connection.is_initiator
-                and now - mate.ready_at > self._dial_timeout
+                and connection.begun_at - mate.ready_at > self._dial_timeout
                 and not is_better(connection.carrier, mate.carrier)
             ):
                 mate.close(_GIVEN_UP)  # the peer dialled anew, so it has lost this one

@@ -7,6 +7,7 @@ from random import Random
 from typing import TypeVar
 
 from mosaik_actors.groups.raft.config import RaftConfig
+from mosaik_actors.groups.raft.log import RaftLog
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Event, ProposalOutcome, ReadState, Ready
 from mosaik_actors.groups.wire.configuration import encode_voters, make_voters
@@ -95,7 +96,7 @@ class Cores:
             now=self.now,
             hard_state=hard_state,
             metadata=self.metadata,
-            entries=entries,
+            log=RaftLog(self.metadata.index, self.metadata.term, entries),
             join_index=self.join_indexes[number],
             liveness_of=lambda other: self.lives.get((number, bytes(other)[0] - 1)),
         )

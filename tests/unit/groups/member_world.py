@@ -19,6 +19,7 @@ from mosaik_actors.groups.machine.host import Host
 from mosaik_actors.groups.machine.machine import StateMachine
 from mosaik_actors.groups.member.context import MemberSpec
 from mosaik_actors.groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
+from mosaik_actors.groups.member.history import StoredMember
 from mosaik_actors.groups.member.member import GroupMember
 from mosaik_actors.groups.mesh.bond import AcceptLink, CloseLink, DialWanted
 from mosaik_actors.groups.mesh.key import GroupKey
@@ -207,7 +208,10 @@ class World:
                 factor=1.0,
                 allow=lambda _peer: None,
             )
-            node.member = GroupMember(spec, rng, now=node.now, stored=stored)
+            kept = StoredMember.of(stored)
+            for _ in kept.restore(spec.host):
+                pass
+            node.member = GroupMember(spec, rng, now=node.now, stored=kept)
             node.is_running, node.has_left = True, False
             self._advertise()
             node.pump()

@@ -26,6 +26,7 @@ import msgspec
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.groups.machine.sessions import CommandAnswer, Refusal, SessionLimits
 from mosaik_actors.groups.raft.config import RaftConfig
+from mosaik_actors.groups.raft.log import RaftLog
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import ProposalOutcome, ProposalVerdict, Ready, SnapshotNeeded
 from mosaik_actors.groups.wire.commands import CommandBatch, encode_command_batches
@@ -135,8 +136,7 @@ class Node:
             now=self.now,
             hard_state=stored.hard_state,
             metadata=metadata,
-            entries=stored.entries,
-            base=stored.base,
+            log=RaftLog(*stored.base, stored.entries),
             liveness_of=self.liveness_of,
         )
         self.commit_seen = self.raft.commit_index

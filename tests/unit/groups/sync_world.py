@@ -30,6 +30,7 @@ from mosaik_actors.groups.machine.sync_roles import (
     SyncMismatch,
 )
 from mosaik_actors.groups.raft.config import RaftConfig
+from mosaik_actors.groups.raft.log import RaftLog
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.sync.fetch_plan import FetchPlan
 from mosaik_actors.groups.wire.records import Entry, EntryKind, HardState, SnapshotMetadata
@@ -70,7 +71,7 @@ def make_raft(
         now=now,
         hard_state=state,
         metadata=metadata,
-        entries=entries,
+        log=RaftLog(metadata.index, metadata.term, entries),
     )
     do_pending_io(raft)
     return raft

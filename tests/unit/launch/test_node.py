@@ -95,9 +95,15 @@ count = 3
 
 def test_a_node_shows_relays_the_tickets_of_the_classes_that_are_named(tmp_path: Path) -> None:
     relay = f'relay = ["{SecretKey.from_seed("relay").peer_id}@192.0.2.1:4434"]'
-    launch = make(f'{relay}\nrelay_tickets = ["mosaik.ticket.jwt"]', tmp_path)
+    (tmp_path / "node.ticket").write_text("a token")
+    tickets = '[[tickets]]\nclass = "mosaik.ticket.jwt"\nfile = "node.ticket"'
+    launch = make(f'{relay}\nrelay_tickets = ["mosaik.ticket.jwt"]\n{tickets}', tmp_path)
     assert launch.net._settings.relay is not None
     assert launch.net._settings.relay.tickets == (Jwt.class_id,)
+    # Another class would be shown to nobody, and the relay refuse the node for want of it.
+    for more, there_are in ((tickets, "'mosaik.ticket.jwt'"), ("", "none")):
+        with pytest.raises(ConfigError, match=rf"relay_tickets.*'jwt', .*; there are {there_are}"):
+            make(f'{relay}\nrelay_tickets = ["jwt"]\n{more}', tmp_path)
 
 
 def test_nodes_beyond_the_first_have_keys_of_their_own(tmp_path: Path) -> None:

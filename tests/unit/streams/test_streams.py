@@ -666,6 +666,24 @@ async def test_handles_end_with_their_node() -> None:
 # What is not a type.
 
 
+class Socket:
+    """What cannot be sent."""
+
+
+class Held(msgspec.Struct):
+    number: int
+    socket: Socket
+
+
+@pytest.mark.parametrize("wrong", [Held, list[Held]])
+async def test_what_cannot_be_sent_is_refused_before_anything_is(wrong: Any) -> None:
+    async with world() as nodes:
+        streams = (await nodes.start("a")).streams
+        for method in (streams.produce, streams.producer, streams.consume, streams.consumer):
+            with pytest.raises(TypeError, match=r"Held\.socket: Socket is not a type that can be"):
+                method(wrong)
+
+
 @pytest.mark.parametrize("wrong", ["A", b"A", 5, Tick(1), [int], (int, str)])
 async def test_what_is_no_type_is_refused_with_what_is_expected(wrong: Any) -> None:
     async with world() as nodes:

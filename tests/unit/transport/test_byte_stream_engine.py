@@ -448,3 +448,24 @@ def test_pings_of_a_peer_that_takes_no_answers_are_not_held_for_ever() -> None:
     for _ in range(PONGS_MAX + 1):
         one.receive_data(part(PING, 0, bytes(8)), now=0.0)
     assert isinstance(events(one)[-1], ConnectionEnded)
+
+
+def test_who_comes_late_for_a_late_process_has_more_time() -> None:
+    one = unknown()
+    one.handle_timer(now=7.0)  # two seconds late: four times as much more
+    assert one.get_timer() == 15.0
+    one.handle_timer(now=30.0)
+    assert one.get_timer() == 40.0  # but no more than eight times in all
+    one.handle_timer(now=40.0)
+    (ended,) = events(one)
+    assert isinstance(ended, ConnectionEnded)
+    assert ended.reason.text == "no handshake in time"
+
+
+def test_silence_counts_less_for_a_late_process() -> None:
+    one = engine()
+    assert one.get_timer() == 10.0
+    one.handle_timer(now=11.0)
+    assert one.get_timer() == 15.0
+    one.handle_timer(now=15.0)  # in time: it is over
+    assert isinstance(events(one)[-1], ConnectionEnded)

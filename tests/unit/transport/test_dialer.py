@@ -1,8 +1,11 @@
-"""What is dialled, when several know where a peer is; time is virtual."""
+"""What is dialled, when several know where a peer is, and for how long."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+
+import pytest
 
 from mosaik_actors import PeerAddr, TransportConfig
 from mosaik_actors.clock import LoopClock
@@ -12,6 +15,7 @@ from mosaik_actors.transport.address import DIRECT_COUNT_MAX, SocketAddr
 from mosaik_actors.transport.connection.connection import Connection
 from mosaik_actors.transport.dial_budget import DialBudget
 from mosaik_actors.transport.endpoint.dialer import ADDRS_MAX, STAGGER_S, Dialer
+from mosaik_actors.transport.interface import LinkRefused
 
 PEER = PeerId(bytes([7]) * 32)
 
@@ -68,3 +72,29 @@ def test_a_dial_goes_on_at_what_others_know_but_not_without_end() -> None:
         await dialer.close()
 
     simulate(main())
+
+
+async def test_a_dial_lasts_longer_in_a_process_that_is_late_itself() -> None:
+    """What answers it may be here already, or its peer be as late."""
+
+    async def nowhere(_peer: PeerId) -> None:
+        return None
+
+    loop = asyncio.get_running_loop()
+    config = TransportConfig(dial_timeout=0.1)
+    dialer = Dialer(
+        PeerId(bytes(32)),
+        lambda _addr: True,
+        lambda *_: Silent(),
+        nowhere,
+        lambda _to: [],
+        config,
+        DialBudget(config),
+        LoopClock(loop),
+    )
+    began_at = loop.time()
+    dial = dialer.start(PeerAddr(PEER, (addr(0),)))
+    loop.call_soon(time.sleep, 0.2)  # late by 0.1 s, so it may take 0.4 s more
+    with pytest.raises(LinkRefused, match="did not answer"):
+        await dial
+    assert loop.time() - began_at >= 0.6

@@ -758,3 +758,21 @@ def test_any_bytes_in_an_entry_are_taken_alike(one: bytes, other: bytes) -> None
         for entry in entries:
             hosts[1].apply([entry], ME, 2)
     assert machines[0].lines == machines[1].lines
+
+
+def test_a_bad_command_of_many_costs_a_leader_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which one it is matters where those before it are applied, not where all are refused."""
+    host = host_of(BatchDiary())
+    [good] = host.codec.encode([Put("a")] * 1000)
+    tries: list[bytes] = []
+    decode = host.codec._codec.decode_batch
+
+    def counted(data: bytes) -> list[Any]:
+        tries.append(data)
+        return decode(data)
+
+    monkeypatch.setattr(host.codec._codec, "decode_batch", counted)
+    host.check_readable([good])
+    with pytest.raises(DecodeError, match="a command could not be decoded"):
+        host.check_readable([good[:-2] + b"\x90"])
+    assert len(tries) <= 2

@@ -352,3 +352,9 @@ def test_result_type_that_cannot_be_sent_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"Odd\.Result"):
         signature_of(Odd())
+
+    class Stranger(Total):
+        Command = complex  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match=r"Stranger\.Command: complex is not a type that can be"):
+        signature_of(Stranger())

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from mosaik_actors.groups.raft.config import RaftConfig
-from mosaik_actors.groups.raft.pending_io import APPLIED_COMMANDS, PendingIo
+from mosaik_actors.groups.raft.log import RaftLog
+from mosaik_actors.groups.raft.pending_io import APPLIED_COMMANDS, COMMANDS_PER_ENTRY, PendingIo
 from mosaik_actors.groups.raft.raft import Raft
 from mosaik_actors.groups.raft.ready import Ready
 from mosaik_actors.groups.wire.records import Entry, EntryKind, SnapshotMetadata, Voters
@@ -25,7 +26,7 @@ class Replica:
             Random(1),
             now=0.0,
             metadata=SnapshotMetadata(0, 0, Voters((ME,))),
-            entries=entries,
+            log=RaftLog(entries=entries),
         )
         self.applied: list[bytes] = []
         self.sent: list[PeerId] = []
@@ -154,3 +155,21 @@ def test_a_long_log_is_applied_in_parts_and_in_order(is_durable: bool) -> None:
     pending_io.run()
     assert pending_io.is_idle
     assert not pending_io.has_more
+
+
+def test_entries_that_apply_nothing_are_applied_in_parts_as_well() -> None:
+    """A log of what was refused or repeated would stop its node as long as any."""
+    entries = [Entry(n, 1, EntryKind.SYSTEM, bytes(8)) for n in range(1, 3 * APPLIED_COMMANDS)]
+    replica = Replica(is_durable=False, entries=entries)
+    raft, pending_io = replica.raft, replica.pending_io
+    raft.campaign(now=0.0)
+    steps, before = 0, 0
+    pending_io.run()
+    while pending_io.has_more:
+        applied = raft.applied_index - before
+        # A `Ready` that is begun is carried through.
+        assert applied <= APPLIED_COMMANDS / COMMANDS_PER_ENTRY + 32 * 1024 / (8 + 24)
+        before, steps = raft.applied_index, steps + 1
+        pending_io.run()
+    assert steps >= 3
+    assert raft.applied_index == raft.log.last_index

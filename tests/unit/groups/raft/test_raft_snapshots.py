@@ -3,6 +3,7 @@
 import pytest
 
 from mosaik_actors.errors import RemoteError
+from mosaik_actors.groups.raft.log import RaftLog
 from mosaik_actors.groups.raft.progress import ProgressState
 from mosaik_actors.groups.raft.ready import (
     ConfigurationCommitted,
@@ -274,8 +275,7 @@ def test_restart_continues_from_snapshot_and_log() -> None:
         now=cores.now,
         hard_state=raft.hard_state,
         metadata=raft.metadata,
-        base=(4, 1),
-        entries=kept,
+        log=RaftLog(4, 1, kept),
     )
     assert (again.first_index, again.log.last_index, again.applied_index) == (5, 10, 6)
     ready = again.next_ready()
