@@ -186,8 +186,8 @@ class AsyncActorSystem:
     def step_check(self, address: ActorAddress) -> Callable[[], bool]:
         """Return what says, at any time, whether `run_now` would take a step of a local actor.
 
-        For an actor that takes the same step many times, and none that begins anything:
-        what it begins would belong to whoever calls.
+        For an actor that takes the same step many times, and asks for this while it handles a
+        message. A step that begins something is for `run_now`: here it runs as whoever calls.
         """
         assert isinstance(address, LocalAddress), "actors of others take their steps elsewhere"
         return partial(address.cell.scheduler.may_step, address.cell)

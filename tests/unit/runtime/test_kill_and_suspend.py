@@ -94,21 +94,29 @@ async def test_step_is_taken_now_when_a_message_would_be_next_anyway() -> None:
         assert seen == ["the system's"]
 
         # It overtakes nothing, and does nothing for one that stands still or has ended.
+        may_step = system.step_check(recorder)
+        assert may_step()
         system.tell(recorder, 1)
+        assert not may_step()
         assert not system.run_now(recorder, lambda: seen.append(2))
         await asyncio.sleep(0)
         assert seen[1:] == [1]
         system.suspend()
+        assert not may_step()
         assert not system.run_now(recorder, lambda: seen.append(3))
         system.resume()
+        assert may_step()
         assert system.run_now(recorder, lambda: seen.append(4))
         with pytest.raises(ZeroDivisionError):
             system.run_now(recorder, lambda: 1 / 0)
         sleeper = system.createActor(Sleeper)
+        sleeper_may_step = system.step_check(sleeper)
         system.tell(sleeper, "sleep")
         await asyncio.sleep(0)
+        assert not sleeper_may_step()
         assert not system.run_now(sleeper, lambda: seen.append(5))
         system.kill()
+        assert not may_step()
         assert not system.run_now(recorder, lambda: seen.append(6))
         assert seen[1:] == [1, 4]
 

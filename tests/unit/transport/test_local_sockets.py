@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -31,6 +32,7 @@ from tests.waiting import until
 from .endpoints import Inbox, Server
 
 QUIC_ONLY = TransportConfig(carriers=("quic",))
+_WHO: ContextVar[str] = ContextVar("who", default="the port")
 UNIX_ONLY = TransportConfig(carriers=("unix",))
 
 
@@ -241,4 +243,45 @@ async def test_room_in_a_socket_is_no_sign_of_life() -> None:
         await until(lambda: connection.last_heard_at == 5.0)
     finally:
         connection.port.close()
+        theirs.close()
+
+
+async def test_what_waits_for_a_socket_is_the_port_s_own_whoever_wrote() -> None:
+    """A lone item is written in the context of who sends it, which must not stay with the port."""
+    ours, theirs = socket.socketpair()
+    for one in (ours, theirs):
+        one.setblocking(False)
+    engine = StreamEngine(
+        is_initiator=True, idle_timeout=10, handshake_timeout=10, streams_max=8, now=0.0
+    )
+    seen: list[str] = []
+    port = StreamPort(
+        ours,
+        engine,
+        lambda _now: None,
+        lambda: seen.append(_WHO.get()),
+        lambda _port: None,
+        FixedClock(),
+    )
+    try:
+        engine.set_held_bytes(0)
+        stream_id = engine.open_stream()
+        port.flush()
+
+        def send() -> None:
+            _WHO.set("who sends")
+            part = engine.send_alone(stream_id, bytes(100_000))
+            while part is not None:  # until the socket is full
+                port.send(part)
+                part = engine.send_alone(stream_id, bytes(100_000))
+
+        copy_context().run(send)
+        assert engine.untaken_bytes > 0
+        while engine.is_blocked:
+            with suppress(BlockingIOError):
+                theirs.recv(1 << 20)
+            await asyncio.sleep(0)
+        assert seen == ["the port"]
+    finally:
+        port.close()
         theirs.close()
