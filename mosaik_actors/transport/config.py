@@ -169,15 +169,15 @@ class TransportConfig:
         return self.carriers == "auto" or carrier in self.carriers
 
     def __post_init__(self) -> None:
-        if self.carriers != "auto" and (
-            isinstance(self.carriers, str)
-            or not self.carriers
-            or not set(self.carriers) <= set(CARRIERS)
-        ):
-            raise ConfigError(
-                f"carriers is {self.carriers!r}, expected 'auto' or some of {', '.join(CARRIERS)}, "
-                "as in carriers=('quic',)"
-            )
+        if self.carriers != "auto":
+            given = self.carriers
+            carriers = tuple(given) if isinstance(given, tuple | list | set | frozenset) else ()
+            if not carriers or any(one not in CARRIERS for one in carriers):
+                raise ConfigError(
+                    f"carriers is {given!r}, expected 'auto' or some of {', '.join(CARRIERS)}, "
+                    "as in carriers=('quic',)"
+                )
+            object.__setattr__(self, "carriers", carriers)  # nobody changes it afterwards
         if self.quic_engine not in QUIC_ENGINES:
             raise ConfigError(
                 f"quic_engine is {self.quic_engine!r}, expected one of {', '.join(QUIC_ENGINES)}"

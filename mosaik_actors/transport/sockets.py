@@ -228,13 +228,18 @@ def local_addrs(sock: socket.socket) -> list[SocketAddr]:
     return [("127.0.0.1" if sock.family == socket.AF_INET else "::1", port)]
 
 
+def explain_in_use(protocol: str, addr: SocketAddr) -> str:
+    """Return what to say of a port that another process has."""
+    return (
+        f"{protocol} port {addr[1]} is in use at {format_socket_addr(addr)}: another node may be "
+        "running there; bind another port, or port 0 for any free one"
+    )
+
+
 def _explain_bind(addr: SocketAddr, exc: OSError) -> str:
     where = format_socket_addr(addr)
     if exc.errno == errno.EADDRINUSE:
-        return (
-            f"UDP port {addr[1]} is in use at {where}: another node may be running there; "
-            "bind another port, or port 0 for any free one"
-        )
+        return explain_in_use("UDP", addr)
     if exc.errno == errno.EACCES:
         return (
             f"not allowed to bind UDP port {addr[1]} at {where}: ports below 1024 need privileges"

@@ -10,19 +10,33 @@ from pathlib import Path
 HEAVY = (
     *("aioquic", "qh3", "cryptography.x509", "OpenSSL", "service_identity", "attr"),
     *("ctypes", "dns", "jwt", "joserfc", "prometheus_client", "psutil", "rich", "zeroconf"),
-    *("http", "importlib.metadata", "multiprocessing", "sqlite3", "statistics", "unittest"),
+    *(
+        "thespian.system.sourceLoader",
+        "http",
+        "importlib.metadata",
+        "multiprocessing",
+        "sqlite3",
+        "statistics",
+        "unittest",
+    ),
     *(
         f"mosaik_actors.{part}"
         for part in (
             *("cli", "collections", "groups.machine", "groups.member", "groups.storage"),
             *("handles.groups", "launch", "metrics.families", "singletons.claims", "tee"),
-            *("testing", "transport.quic.engine"),
+            *("testing", "transport.quic.engine", "handles.relaying", "runtime.isolated"),
+            *("actors.mdns", "transport.mapping", "transport.relay.port", "transport.relay.server"),
+            *("transport.paths.driver", "dht.messages"),
         )
     ),
 )
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, dataclasses, sys
+
+made, make = [], dataclasses._process_class
+dataclasses._process_class = lambda cls, *args: made.append(cls) or make(cls, *args)
+
 import mosaik_actors
 
 print([name for name in sys.modules if name.startswith("mosaik_actors.")])
@@ -37,6 +51,7 @@ class Reading:
 async def main():
     async with Network("what is loaded") as net:
         producer, consumer = net.streams.produce(Reading), net.streams.consume(Reading)
+        print(len(made))
         net.status()
         print([name for name in HEAVY if name in sys.modules])
         net.groups.join("a key")
@@ -58,8 +73,10 @@ def test_a_node_with_streams_loads_neither_groups_nor_what_is_under_quic(tmp_pat
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    at_import, with_streams, with_groups = run.stdout.splitlines()
+    at_import, data_classes, with_streams, with_groups = run.stdout.splitlines()
     assert at_import == "[]"
+    # Each is source text that is compiled: a millisecond. Messages and events are Structs.
+    assert int(data_classes) < 60
     assert with_streams == "['importlib.metadata']"  # for the version that `status` shows
     assert "mosaik_actors.groups.member" in with_groups
     assert "mosaik_actors.tee" in with_groups

@@ -31,7 +31,7 @@ from ..connection.connection import Connection
 from ..interface import LinkRefused
 from ..local.sockets import LocalSockets
 from ..quic.choice import choose_port
-from ..sockets import DatagramPort, UdpPort, bind_udp, family_of
+from ..sockets import DatagramPort, UdpPort, bind_udp, explain_in_use, family_of
 from ..tls.sockets import TlsSockets, listen_beside
 from .attempt import NEAR_S, CarrierRace
 from .connections import Connections, Parts
@@ -267,7 +267,7 @@ def _bind_both(
     """Return sockets for datagrams and, where `has_tcp`, for TCP at one address.
 
     Where any port may be taken, one is taken that both have; where a port is given that TCP
-    cannot have, there is none for TCP.
+    cannot have, there is none for TCP, and with neither that nor QUIC it cannot be bound.
 
     Raises:
         TransportError: The address cannot be bound; says which and why.
@@ -278,9 +278,12 @@ def _bind_both(
         if not has_tcp:
             return port, None
         listener = listen_beside(host, port.addrs[0][1])
-        if listener is not None or wanted != 0 or number == BINDS_MAX - 1:
+        is_last = wanted != 0 or number == BINDS_MAX - 1
+        if listener is not None or (is_last and config.carries("quic")):
             return port, listener
         port.close()
+        if is_last:
+            raise TransportError(explain_in_use("TCP", (host, port.addrs[0][1])))
     raise AssertionError("not reached")
 
 

@@ -194,10 +194,19 @@ async def test_stranger_that_says_nothing_is_hung_up_on_in_time(machine: Machine
         await until(lambda: b.connection_count == 0)
 
 
-@pytest.mark.parametrize("carriers", ["unix", "tcp", (), ("udp",), ("unix", "carrier pigeon")])
-def test_unknown_carriers_are_refused(carriers: str | tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "carriers", ["unix", "tcp", (), ("udp",), ("unix", "carrier pigeon"), 5, None, [["tcp"]]]
+)
+def test_unknown_carriers_are_refused(carriers: Any) -> None:
     with pytest.raises(ConfigError, match="carriers"):
         TransportConfig(carriers=carriers)
+
+
+def test_carriers_are_kept_as_they_were_given() -> None:
+    given: Any = ["unix", "tcp"]
+    config = TransportConfig(carriers=given)
+    given.append("relay")
+    assert config.carriers == ("unix", "tcp")
 
 
 async def test_room_in_a_socket_is_no_sign_of_life() -> None:

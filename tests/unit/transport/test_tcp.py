@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from mosaik_actors.clock import LoopClock
+from mosaik_actors.errors import TransportError
 from mosaik_actors.ids import PeerId, SecretKey
 from mosaik_actors.testing import TIME_FACTOR
 from mosaik_actors.transport.address import PeerAddr, SocketAddr
@@ -187,6 +188,19 @@ async def test_connection_over_quic_that_turns_out_near_is_replaced(
         inbox.link.write(b"still here")
         await (await server.inbox(number)).until_frames(1)
     assert first.closed == []
+
+
+@pytest.mark.parametrize("carriers", [("tcp",), ("unix", "tcp"), ("tcp", "relay")])
+async def test_port_that_tcp_cannot_have_is_refused_where_nothing_else_listens(
+    node: Node, carriers: tuple[str, ...]
+) -> None:
+    """Nobody on another machine could ever reach such a node, and nothing would say why."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(TransportError, match=f"TCP port {port} is in use"):
+            await node("a", TransportConfig(carriers=carriers), port=port)
+        over_udp = await node("b", port=port)
+        assert over_udp.addr.carriers == ("quic",)
 
 
 # What ends a connection.
