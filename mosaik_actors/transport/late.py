@@ -32,3 +32,28 @@ def find_extension(due_at: float, *, began_at: float, timeout_s: float, now: flo
     if late_s < _BUSY_S or now >= latest_at:
         return None
     return min(now + _TURNS * late_s, latest_at)
+
+
+class Deadline:
+    """When something has to be there: `timeout_s` after `began_at`, or later; see above."""
+
+    __slots__ = ("_extended_to", "_timeout_s", "began_at")
+
+    def __init__(self, timeout_s: float, *, now: float) -> None:
+        self.began_at = now  # may be set anew
+        self._timeout_s = timeout_s
+        self._extended_to = now
+
+    @property
+    def due_at(self) -> float:
+        """When to call `is_over`."""
+        return max(self.began_at + self._timeout_s, self._extended_to)
+
+    def is_over(self, *, now: float) -> bool:
+        """Return whether the time is up. Where it is not, re-read `due_at`."""
+        due_at, began_at, timeout_s = self.due_at, self.began_at, self._timeout_s
+        if now < due_at:
+            return False
+        more = find_extension(due_at, began_at=began_at, timeout_s=timeout_s, now=now)
+        self._extended_to = more or due_at
+        return more is None
