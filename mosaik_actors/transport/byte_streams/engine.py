@@ -234,8 +234,11 @@ class StreamEngine:
 
     def handle_timer(self, *, now: float) -> None:
         """End the connection if nothing was heard, or nobody named, for too long."""
-        unknown = self._identified_by
-        if self._silence.is_over(now=now) or (unknown is not None and unknown.is_over(now=now)):
+        silence, unknown = self._silence, self._identified_by
+        is_over = unknown is not None and unknown.is_over(now=now)
+        if unknown is not None:  # who is waited for longer may be silent as long
+            silence.extended_to = max(silence.extended_to, unknown.extended_to)
+        if is_over or silence.is_over(now=now):
             text = "idle timeout" if unknown is None else "no handshake in time"
             self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, text, remote=True))
 

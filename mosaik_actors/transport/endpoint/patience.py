@@ -6,27 +6,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ..late import find_extension
+from ..late import Deadline
 
 
 @asynccontextmanager
 async def patience(timeout_s: float) -> AsyncIterator[None]:
-    """Raise `TimeoutError` after so many seconds, or as many more as `find_extension` gives."""
+    """Raise `TimeoutError` after so many seconds, or later where `Deadline` gives more."""
     loop = asyncio.get_running_loop()
-    began_at = loop.time()
+    deadline = Deadline(timeout_s, now=loop.time())
     timer: asyncio.TimerHandle
 
-    def look(due_at: float) -> None:
+    def look() -> None:
         nonlocal timer
-        now = loop.time()
-        more = find_extension(due_at, began_at=began_at, timeout_s=timeout_s, now=now)
-        if more is None:
+        now = max(loop.time(), timer.when())
+        if deadline.is_over(now=now):
             scope.reschedule(now)
         else:
-            timer = loop.call_at(more, look, more)
+            timer = loop.call_at(deadline.due_at, look)
 
-    due_at = began_at + timeout_s
-    timer = loop.call_at(due_at, look, due_at)
+    timer = loop.call_at(deadline.due_at, look)
     try:
         async with asyncio.timeout(None) as scope:
             yield
