@@ -128,8 +128,7 @@ class ReplicaActor(TypeDispatcher):
             self._links.heartbeats = await self._presence.register()
             await self._presence.advertise()
             # The client differs from join to join: so do nonces, incarnations and histories.
-            life = spec.client.client_id.hex()
-            rng = node.randomness.branch(f"group {spec.group_id} {life}")
+            rng = node.randomness.branch(f"group {spec.group_id} {spec.client.client_id.hex()}")
             member = GroupMember(
                 spec, rng, now=self._now(), stored=stored, join_heartbeats=self._join_heartbeats
             )

@@ -44,7 +44,7 @@ from ..config import TransportConfig
 from ..engine_events import ConnectionEnded, EngineEvent, HandshakeDone, StreamAborted, StreamData
 from ..engine_face import UNPROVEN_BYTES_MAX
 from ..frames import clip_text
-from ..late import find_extension
+from ..late import Deadline
 from .pings import Pings
 from .stream import EngineStream
 
@@ -94,13 +94,9 @@ class StreamEngine:
         self.is_blocked = False  # whether the socket takes nothing at present
         self.untaken_bytes = 0  # what it was given and has not taken; lowered by what writes to it
         self._is_initiator = is_initiator
-        self._idle_timeout = idle_timeout
         self._streams_max = streams_max
-        self._heard_at = now
-        self._handshake_timeout = handshake_timeout
-        self._began_at = now
-        self._identified_by: float | None = now + handshake_timeout
-        self._silent_until = now  # longer than usual, while this process is late itself
+        self._silence = Deadline(idle_timeout, now=now)
+        self._identified_by: Deadline | None = Deadline(handshake_timeout, now=now)
         self._identify: Identify | None = None
         self.events: deque[EngineEvent] = deque()  # what happened, for who takes it out
         self._streams: dict[int, EngineStream] = {}
@@ -151,13 +147,13 @@ class StreamEngine:
         if not self._is_over:
             self._identify = self._identified_by = None
             self.events.append(done)
-            self.ping(now=self._heard_at)  # how far it is, is asked again and again later
+            self.ping(now=self._silence.began_at)  # how far it is, is asked again and again later
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Take in bytes of the byte stream."""
         if self._is_over:
             return
-        self._heard_at = now
+        self._silence.began_at = now
         at, end = 0, len(data)
         try:
             if self._unproven_max is not None:
@@ -233,25 +229,18 @@ class StreamEngine:
         """Return when `handle_timer` is due, None for never."""
         if self._is_over:
             return None
-        idle_at = max(self._heard_at + self._idle_timeout, self._silent_until)
-        return idle_at if self._identified_by is None else min(idle_at, self._identified_by)
+        idle_at = self._silence.due_at
+        return idle_at if self._identified_by is None else min(idle_at, self._identified_by.due_at)
 
     def handle_timer(self, *, now: float) -> None:
         """End the connection if nothing was heard, or nobody named, for too long."""
-        due = self.get_timer()
-        if due is None or now < due:
-            return
-        began_at, timeout_s = self._heard_at, self._idle_timeout
-        if is_handshake := due == self._identified_by:
-            began_at, timeout_s = self._began_at, self._handshake_timeout
-        more = find_extension(due, began_at=began_at, timeout_s=timeout_s, now=now)
-        if more is None:
-            text = "idle timeout" if self._identified_by is None else "no handshake in time"
+        silence, unknown = self._silence, self._identified_by
+        is_over = unknown is not None and unknown.is_over(now=now)
+        if unknown is not None:  # who is waited for longer may be silent as long
+            silence.extended_to = max(silence.extended_to, unknown.extended_to)
+        if is_over or silence.is_over(now=now):
+            text = "idle timeout" if unknown is None else "no handshake in time"
             self._end(CloseReason(CloseCode.UNEXPECTED_CLOSE, text, remote=True))
-            return
-        self._silent_until = more
-        if is_handshake:
-            self._identified_by = more
 
     def open_stream(self) -> int:
         """Return the id of a new stream."""

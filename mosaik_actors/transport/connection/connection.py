@@ -45,6 +45,7 @@ from ..engine_events import (
 from ..engine_face import ConnectionEngine
 from ..frames import ControlFrame, OpenFrame
 from ..interface import Link, LinkRefused
+from ..late import Deadline
 from ..link import LinkState, call_each
 from ..proven_peer import ProvenPeer
 from .ended import EndedStreams
@@ -97,8 +98,7 @@ class Connection(ABC):
         self.is_doubted = False  # the peer has hinted that it lost this connection
         self.direct_at = 0.0  # when a way past the relay may be looked for again
         self.begun_at = 0.0  # when it was dialled, or first heard of
-        self.identified_at = 0.0
-        self.proven_by = 0.0  # when the peer's proof must be there
+        self.proven_by = Deadline(config.dial_timeout, now=0.0)  # set when it is identified
         self.ready_at = self.linkless_since = 0.0
         self.last_sent_at = self.last_heard_at = 0.0
         self.handshake_done: asyncio.Future[Connection] | None = None  # for the dialler
@@ -351,8 +351,7 @@ class Connection(ABC):
     def _begin_proof(self, peer: ProvenPeer, binding: bytes) -> None:
         """Prove, as the dialler, that this side is of the network; or wait for that."""
         self.peer = peer
-        self.identified_at = self.last_heard_at
-        self.proven_by = self.identified_at + self.config.dial_timeout
+        self.proven_by.began_at = self.last_heard_at
         self.state = ConnectionState.PROVING
         self.owner.on_identified(self)
         if self.is_over:

@@ -33,7 +33,6 @@ from ..dial_budget import DialBudget
 from ..frames import OpenFrame
 from ..gate import Gate
 from ..interface import ConnectionEvent, Link, LinkRefused, PeerConnected, PeerDisconnected
-from ..late import find_extension
 from ..link_limit import why_too_many
 from ..proven_peer import ProvenPeer
 from ..tls.sockets import MakeTlsPort
@@ -405,12 +404,8 @@ class Connections:
 
         It gets more time where this look is late: it was due at `due_at`.
         """
-        if connection.state is not ConnectionState.PROVING or now <= connection.proven_by:
-            return False
-        began_at, timeout_s = connection.identified_at, self._config.dial_timeout
-        more = find_extension(due_at, began_at=began_at, timeout_s=timeout_s, now=now)
-        connection.proven_by = more or now
-        return more is None
+        is_unproven = connection.state is ConnectionState.PROVING
+        return is_unproven and connection.proven_by.is_over(now=now, late_s=now - due_at)
 
     def _is_idle(self, connection: Connection, now: float) -> bool:
         """Return whether a connection has been without links for so long that it may end."""

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -28,7 +27,7 @@ from ..config import TransportConfig
 from ..connection.connection import Connection
 from ..dial_budget import DialBudget
 from ..interface import LinkRefused
-from ..late import find_extension
+from .patience import patience
 
 STAGGER_S = 0.25
 RELAY_AFTER_S = 0.75
@@ -151,7 +150,7 @@ class Dialer:
         winner: Connection | None = None
         race = self._races[to.peer_id] = _Race(addrs)
         try:
-            async with self._time_for_dial():
+            async with patience(self._config.dial_timeout):
                 winner = await self._first_to_answer(to, race, tries)
                 return winner
         except TimeoutError:
@@ -171,30 +170,6 @@ class Dialer:
                         now=self._clock.monotonic(),
                     )
             self._call_next()
-
-    @asynccontextmanager
-    async def _time_for_dial(self) -> AsyncIterator[None]:
-        """Raise `TimeoutError` after `dial_timeout`, or later while this process is late itself."""
-        loop, timeout_s = asyncio.get_running_loop(), self._config.dial_timeout
-        began_at = loop.time()
-        timer: asyncio.TimerHandle
-
-        def look(due_at: float) -> None:
-            nonlocal timer
-            now = loop.time()
-            more = find_extension(due_at, began_at=began_at, timeout_s=timeout_s, now=now)
-            if more is None:
-                scope.reschedule(now)
-            else:
-                timer = loop.call_at(more, look, more)
-
-        due_at = began_at + timeout_s
-        timer = loop.call_at(due_at, look, due_at)
-        try:
-            async with asyncio.timeout(None) as scope:
-                yield
-        finally:
-            timer.cancel()
 
     def _why_not(self, to: PeerAddr) -> str:
         if not to.direct:

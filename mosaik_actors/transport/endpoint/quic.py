@@ -44,6 +44,7 @@ from .dialer import NOT_NEEDED, Dialer
 from .moves import PROTOCOL as MOVES
 from .moves import AddrOf, Moves
 from .outbound import Outbound
+from .patience import patience
 from .routes import Routes, bind_all
 from .whereabouts import Whereabouts
 
@@ -264,14 +265,14 @@ class QuicEndpoint(EndpointBase):
         May be cancelled: the half-open link is then closed as cancelled.
 
         Raises:
-            LinkRefused: The peer refused, did not answer within `timeout` seconds, could not be
-                reached, or is not who `to` says; or the connection has all the links it may have.
+            LinkRefused: The peer refused, did not answer within `timeout` seconds (see `patience`),
+                cannot be reached, or is not who `to` says; or the connection has too many links.
             ValueError: `header` is larger than a header may be.
         """
         opening, connections = OpenFrame(protocol, header), self._connections
         encode_control(opening)
         try:
-            async with asyncio.timeout(timeout):
+            async with patience(timeout):
                 try:
                     return await connections.open_on(await self._connect(to), opening, is_essential)
                 except LinkRefused as refused:

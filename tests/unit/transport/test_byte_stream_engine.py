@@ -452,7 +452,7 @@ def test_pings_of_a_peer_that_takes_no_answers_are_not_held_for_ever() -> None:
 
 def test_who_comes_late_for_a_late_process_has_more_time() -> None:
     one = unknown()
-    one.handle_timer(now=7.0)  # two seconds late: four times as much more
+    one.handle_timer(now=7.0)  # two seconds late: four times as much more, and silence may last
     assert one.get_timer() == 15.0
     one.handle_timer(now=30.0)
     assert one.get_timer() == 40.0  # but no more than eight times in all
@@ -467,5 +467,7 @@ def test_silence_counts_less_for_a_late_process() -> None:
     assert one.get_timer() == 10.0
     one.handle_timer(now=11.0)
     assert one.get_timer() == 15.0
-    one.handle_timer(now=15.0)  # in time: it is over
+    one.receive_data(b"", now=14.0)
+    assert one.get_timer() == 24.0
+    one.handle_timer(now=24.0)  # in time: it is over
     assert isinstance(events(one)[-1], ConnectionEnded)
