@@ -378,9 +378,8 @@ class Catalog:
         if verdict is _ACCEPTED:
             self._take(signed, known, source, is_from_afar, now)
             return verdict
-        if verdict is EntryVerdict.OWN_ID and self._advertisement.receive_other_self(
-            signed, now=now
-        ):
+        is_own = verdict is EntryVerdict.OWN_ID
+        if is_own and self._advertisement.receive_other_self(signed, now=now):
             self.note_shared_key()
         if verdict is EntryVerdict.NOT_NEWER:
             self.store.receive_again(signed.peer_id, source)
