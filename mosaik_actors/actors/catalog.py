@@ -26,7 +26,6 @@ import msgspec
 from thespian.actors import ActorAddress, WakeupMessage
 
 from ..discovery.catalog.catalog import Catalog
-from ..discovery.catalog.verdict import EXPECTED_VERDICTS
 from ..discovery.entry import EntryTooLarge, StreamInfo
 from ..discovery.messages import (
     AdvertiseActor,
@@ -232,20 +231,19 @@ class CatalogActor(TypeDispatcher):
         """Judge what a peer sent."""
         now = self._now()
         is_from_afar = not self._node.endpoint.may_be_local(message.source)
-        for encoded in message.entries:
-            verdict = self._catalog.receive_bytes(
-                encoded, source=message.source, is_from_afar=is_from_afar, now=now
+        refused = self._catalog.receive_many(
+            message.entries, source=message.source, is_from_afar=is_from_afar, now=now
+        )
+        for verdict in refused:
+            self._node.peer_log.warning(
+                logger,
+                message.source,
+                "an entry from peer %s is refused: %s",
+                message.source.short,
+                verdict,
+                now=self._node.clock.monotonic(),
+                about=verdict,
             )
-            if verdict not in EXPECTED_VERDICTS:
-                self._node.peer_log.warning(
-                    logger,
-                    message.source,
-                    "an entry from peer %s is refused: %s",
-                    message.source.short,
-                    verdict,
-                    now=self._node.clock.monotonic(),
-                    about=verdict,
-                )
         self.send(sender, EntriesJudged(sum(map(len, message.entries))))
         self._pump(message.source)
 

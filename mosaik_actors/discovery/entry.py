@@ -160,6 +160,7 @@ class SignedPeerEntry:
         entry: The entry, as far as this version understands it.
         peer_id: Whose entry it is.
         version: Which of its owner's entries it is.
+        byte_count: How many bytes travel.
         sync_line: What goes into the digests of a sync: the peer and the version.
     """
 
@@ -168,6 +169,7 @@ class SignedPeerEntry:
         "_encoded",
         "_message_id",
         "_valid",
+        "byte_count",
         "entry",
         "peer_id",
         "sync_line",
@@ -180,6 +182,7 @@ class SignedPeerEntry:
         self.version = version = entry.version
         self.sync_line = entry.peer + version.start.to_bytes(8) + version.update.to_bytes(8)
         self._encoded = signature + data
+        self.byte_count = len(self._encoded)
         self._valid: bool | None = None
         self._message_id: bytes | None = None
         self._content: bytes | None = None

@@ -33,7 +33,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from operator import attrgetter
 from typing import TypeVar, cast
 
@@ -58,6 +58,8 @@ from .wire import (
 )
 
 _PEERS_PER_BUCKET = 8
+_LINE_BYTES = ID_BYTES + 16
+_NO_ENTRIES = blake3(b"").digest(BUCKET_HASH_BYTES)
 _sync_line = attrgetter("sync_line")
 
 _T = TypeVar("_T")
@@ -100,14 +102,15 @@ class Reconciler:
 
     def __init__(self, entries: Entries, *, peers_max: int) -> None:
         self._entries = entries
-        self._in_order = sort_entries(entries)
+        self._index = EntryIndex(entries)
         # A catalog holds peers_max others and its owner.
         self._count_max = peers_max + 1
         self._state = SyncState.ROOT
         self._bits = 0
         self._buckets: list[int] = []
         self._versions: dict[bytes, EntryVersion] = {}
-        self._offered: set[bytes] = set()
+        self._offered: list[bytes] = []
+        self._unserved: set[bytes] | None = None  # of those, once the other side wants any
         self.received_count = 0
         self.sent_count = 0
 
@@ -125,7 +128,7 @@ class Reconciler:
         """Begin, as the opener. The other side just waits for its first frame."""
         assert self._state is SyncState.ROOT, f"cannot open a sync that waits for {self._state}"
         self._state = SyncState.BUCKETS
-        root = SyncRoot(digest_of(self._in_order, ROOT_HASH_BYTES), len(self._entries))
+        root = SyncRoot(self._index.digest(ROOT_HASH_BYTES), len(self._entries))
         return SyncStep(frames=[root])
 
     def receive_frame(self, frame: SyncFrame) -> SyncStep:
@@ -159,19 +162,19 @@ class Reconciler:
         """Hold nothing of the sync: a link to a neighbour lives on, and keeps its last one."""
         self._state = SyncState.DONE
         self._entries = {}
-        self._in_order = []
+        self._index = EntryIndex({})
         self._buckets = []
         self._versions = {}
-        self._offered = set()
+        self._offered = []
+        self._unserved = None
 
     def _compare_root(self, root: SyncRoot) -> SyncStep:
-        if root.digest == digest_of(self._in_order, ROOT_HASH_BYTES):
+        if root.digest == self._index.digest(ROOT_HASH_BYTES):
             self._end()
             return SyncStep(frames=[SyncDone()])
         self._state = SyncState.VERSIONS
         self._bits = choose_bits(max(root.entry_count, len(self._entries)))
-        digests = b"".join(map(_digest_bucket, split_entries(self._in_order, self._bits)))
-        return SyncStep(frames=[SyncBuckets(digests)])
+        return SyncStep(frames=[SyncBuckets(b"".join(self._index.bucket_digests(self._bits)))])
 
     def _compare_buckets(self, frame: SyncBuckets) -> SyncStep:
         bucket_count = len(frame.digests) // BUCKET_HASH_BYTES
@@ -179,15 +182,19 @@ class Reconciler:
         if len(frame.digests) != BUCKET_HASH_BYTES << self._bits:
             raise RemoteError(f"{len(frame.digests)} bytes of digests, expected a power of two")
         size = BUCKET_HASH_BYTES
-        differing = []
-        versions = []
-        for index, bucket in enumerate(split_entries(self._in_order, self._bits)):
-            if _digest_bucket(bucket) != frame.digests[index * size : (index + 1) * size]:
-                differing.append(index)
-                versions += [(signed.sync_line[:ID_BYTES], signed.version) for signed in bucket]
-        self._offered = {peer_id for peer_id, _ in versions}
+        digests = enumerate(self._index.bucket_digests(self._bits))
+        differing = tuple(
+            index
+            for index, digest in digests
+            if digest != frame.digests[index * size : (index + 1) * size]
+        )
+        versions = [
+            (signed.sync_line[:ID_BYTES], signed.version)
+            for signed in self._index.entries_in(differing, self._bits)
+        ]
+        self._offered = [peer_id for peer_id, _ in versions]
         self._state = SyncState.ANSWER
-        return SyncStep(frames=list(_version_frames(tuple(differing), versions)))
+        return SyncStep(frames=list(_version_frames(differing, versions)))
 
     def _compare_versions(self, frame: SyncVersions) -> SyncStep:
         self._buckets.extend(frame.buckets)
@@ -198,15 +205,13 @@ class Reconciler:
         if frame.more:
             return SyncStep()
         theirs = self._versions
-        buckets = split_entries(self._in_order, self._bits)
+        find = cast("Mapping[PeerId, EntryVersion]", theirs).get  # an id is its bytes
         lacking = [
             signed
-            for index in dict.fromkeys(self._buckets)
-            if index < len(buckets)
-            for signed in buckets[index]
-            if _is_newer(signed, theirs.get(signed.peer_id))
+            for signed in self._index.entries_in(dict.fromkeys(self._buckets), self._bits)
+            if (version := find(signed.peer_id)) is None or signed.version > version
         ]
-        known = cast("Mapping[bytes, SignedPeerEntry]", self._entries)  # an id is its bytes
+        known = cast("Mapping[bytes, SignedPeerEntry]", self._entries)
         wanted = [
             peer_id
             for peer_id, version in theirs.items()
@@ -216,12 +221,14 @@ class Reconciler:
         return SyncStep(frames=[*self._entry_frames(lacking), *_want_frames(wanted)])
 
     def _serve(self, frame: SyncWant) -> SyncStep:
+        if self._unserved is None:
+            self._unserved = set(self._offered) if frame.peers else set()
         wanted = []
         for peer_id in frame.peers:
-            if peer_id not in self._offered:
+            if peer_id not in self._unserved:
                 short = PeerId(peer_id).short
                 raise RemoteError(f"the entry of {short} is wanted, it was not offered")
-            self._offered.discard(peer_id)
+            self._unserved.discard(peer_id)
             wanted.append(self._entries[PeerId(peer_id)])
         step = SyncStep(frames=list(self._entry_frames(wanted)))
         if not frame.more:
@@ -245,32 +252,47 @@ def choose_bits(entry_count: int) -> int:
     return bucket_count.bit_length() - 1
 
 
-def sort_entries(entries: Entries) -> list[SignedPeerEntry]:
-    """Return entries by their peers' ids: those of a bucket are next to each other then."""
-    return sorted(entries.values(), key=_sync_line)
+class EntryIndex:
+    """Entries by their peers' ids, of which those of a bucket are next to each other.
 
+    Args:
+        entries: The entries; those of a catalog are nearly in order.
+    """
 
-def split_entries(in_order: list[SignedPeerEntry], bits: int) -> list[list[SignedPeerEntry]]:
-    """Return the entries of each bucket: of the peers whose ids begin with these `bits` bits."""
-    cuts = [0]
-    for bucket in range(1, 1 << bits):
-        first = (bucket << (16 - bits)).to_bytes(2)
-        cuts.append(bisect_left(in_order, first, lo=cuts[-1], key=_sync_line))
-    cuts.append(len(in_order))
-    return [in_order[start:end] for start, end in pairwise(cuts)]
+    __slots__ = ("_in_order", "_lines", "_text")
 
+    def __init__(self, entries: Entries) -> None:
+        self._in_order = sorted(entries.values(), key=_sync_line)
+        self._lines = [signed.sync_line for signed in self._in_order]
+        self._text = b"".join(self._lines)
 
-def digest_of(in_order: list[SignedPeerEntry], length: int) -> bytes:
-    """Return `length` bytes that are the same for the same peers in the same versions."""
-    return blake3(b"".join([signed.sync_line for signed in in_order])).digest(length)
+    def digest(self, length: int) -> bytes:
+        """Return `length` bytes that are the same for the same peers in the same versions."""
+        return blake3(self._text).digest(length)
 
+    def bucket_digests(self, bits: int) -> list[bytes]:
+        """Return the digest of each bucket: of the peers whose ids begin with the same bits."""
+        text, size = self._text, _LINE_BYTES
+        ends = [size * cut for cut in self._cuts(bits)]
+        return [
+            blake3(text[start:end]).digest(BUCKET_HASH_BYTES) if start < end else _NO_ENTRIES
+            for start, end in pairwise(ends)
+        ]
 
-def _digest_bucket(bucket: list[SignedPeerEntry]) -> bytes:
-    return digest_of(bucket, BUCKET_HASH_BYTES)
+    def entries_in(self, buckets: Iterable[int], bits: int) -> Iterator[SignedPeerEntry]:
+        """Return the entries of some buckets; there is nothing in one that does not exist."""
+        cuts = self._cuts(bits)
+        found = [self._in_order[cuts[at] : cuts[at + 1]] for at in buckets if at < len(cuts) - 1]
+        return chain.from_iterable(found)
 
-
-def _is_newer(signed: SignedPeerEntry, version: EntryVersion | None) -> bool:
-    return version is None or signed.version > version
+    def _cuts(self, bits: int) -> list[int]:
+        """Return where each bucket begins, and where the last one ends."""
+        lines, cuts = self._lines, [0]
+        for bucket in range(1, 1 << bits):
+            first = (bucket << (16 - bits)).to_bytes(2)
+            cuts.append(bisect_left(lines, first, lo=cuts[-1]))
+        cuts.append(len(lines))
+        return cuts
 
 
 def _version_frames(

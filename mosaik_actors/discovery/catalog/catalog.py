@@ -6,9 +6,9 @@ module because it is compared with the versions that peers write, and then
 collects what happened with `Catalog.next_event`, `Catalog.take_fresh` and
 from its `reachability`. `Catalog.read_clock` makes that ``now`` from the machine's clocks.
 
-`EntryStore` keeps the entries and their deadlines, `Reachability` knows who answers,
-`CatalogView` what is shown, and `Advertisement` what others have of this node's own entry.
-This module judges what comes in, and hands it to them in turn.
+`EntryJudge` says what is taken in, `EntryStore` keeps the entries and their deadlines,
+`Reachability` knows who answers, `CatalogView` what is shown, and `Advertisement` what others
+have of this node's own entry. This module hands what comes in to them in turn.
 
 A peer's signed entry goes through three states:
 
@@ -48,8 +48,10 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from types import MappingProxyType
+from typing import Final
 
 from ...errors import DecodeError
 from ...ids import NetworkId, PeerId, SecretKey, Tag
@@ -61,10 +63,15 @@ from ..rtt import RttTable
 from ..view import CatalogEvent, CatalogSnapshot, CatalogView, DepartureReason, Shown
 from .advertisement import Advertisement
 from .entry_store import EntryStore
+from .judge import EntryJudge
 from .local import LocalEntry
 from .reachability import Reachability
 from .steady import SteadyClock
-from .verdict import EntryVerdict
+from .verdict import EXPECTED_VERDICTS, EntryVerdict
+
+# Looked up once: each is a function call of Python 3.11, and these are for every entry.
+_ACCEPTED: Final = EntryVerdict.ACCEPTED
+_LEFT: Final = DepartureReason.LEFT
 
 
 class Catalog:
@@ -98,10 +105,6 @@ class Catalog:
         self.network_id = network_id
         self.peer_id = secret_key.peer_id
         self._config = config
-        self._purge_after_s = config.purge_after
-        self._drift_s = config.max_time_drift
-        self._max_rtt_s = config.max_rtt
-        self._peers_max = config.peers_max
         self.store = EntryStore(
             peers_max=config.peers_max,
             bytes_max=config.catalog_bytes_max,
@@ -122,6 +125,9 @@ class Catalog:
         self._fresh: dict[PeerId, SignedPeerEntry] = {}
         self._advertisement = Advertisement(
             self.local, drift_s=config.max_time_drift, wait_max_s=config.announce_interval
+        )
+        self._judge = EntryJudge(
+            network_id, self.peer_id, self.store, self._advertisement, config, self._make_room
         )
         self._refused: dict[EntryVerdict, int] = {}
         # Deadlines are kept in seconds that no jump moves: `now` less `shift_s`.
@@ -176,7 +182,22 @@ class Catalog:
             signed = SignedPeerEntry.decode(encoded)
         except DecodeError:
             return self._refuse(EntryVerdict.MALFORMED)
-        return self.receive_entry(signed, source=source, is_from_afar=is_from_afar, now=now)
+        return self._receive(signed, source, is_from_afar, now)
+
+    def receive_many(
+        self,
+        entries: Iterable[bytes],
+        *,
+        source: PeerId | None = None,
+        is_from_afar: bool = False,
+        now: float,
+    ) -> list[EntryVerdict]:
+        """Take in entries as `receive_bytes`; return why those were refused that nobody expects."""
+        verdicts = [
+            self.receive_bytes(encoded, source=source, is_from_afar=is_from_afar, now=now)
+            for encoded in entries
+        ]
+        return [verdict for verdict in verdicts if verdict not in EXPECTED_VERDICTS]
 
     def receive_entry(
         self,
@@ -199,17 +220,7 @@ class Catalog:
                 the loopback interface of this one.
             now: Wall-clock time in seconds.
         """
-        verdict = self._judge(signed, source, now)
-        if verdict is EntryVerdict.OWN_ID and self._advertisement.receive_other_self(
-            signed, now=now
-        ):
-            self.note_shared_key()
-        if verdict is EntryVerdict.NOT_NEWER:
-            self.store.receive_again(signed.peer_id, source)
-        if verdict is not EntryVerdict.ACCEPTED:
-            return self._refuse(verdict)
-        self._take(signed, source, is_from_afar, now)
-        return verdict
+        return self._receive(signed, source, is_from_afar, now)
 
     def receive_rtt(self, peer_id: PeerId, rtt_s: float) -> bool:
         """Take in a smoothed round-trip time in seconds; return whether the peer shows another."""
@@ -274,7 +285,7 @@ class Catalog:
             or entry.network != self.network_id
             or entry.departed
             or self.store.is_live(peer_id)
-            or (peer_id not in self._unsigned and len(self._unsigned) >= self._peers_max)
+            or (peer_id not in self._unsigned and len(self._unsigned) >= self._config.peers_max)
         ):
             return False
         self._unsigned[peer_id] = entry
@@ -292,8 +303,7 @@ class Catalog:
 
     def clear_unsigned(self) -> int:
         """Forget all entries made with `insert`; return how many there were."""
-        cleared = list(self._unsigned)
-        self._unsigned.clear()
+        cleared, self._unsigned = list(self._unsigned), {}
         for peer_id in cleared:
             self._show(peer_id, DepartureReason.REMOVED)
         return len(cleared)
@@ -360,41 +370,35 @@ class Catalog:
 
     # Helpers.
 
-    def _judge(self, signed: SignedPeerEntry, source: PeerId | None, now: float) -> EntryVerdict:
-        version, peer_id = signed.version, signed.peer_id
-        if signed.entry.network != self.network_id:
-            return EntryVerdict.DIFFERENT_NETWORK
-        latest_ms = (now + self._drift_s) * 1000
-        if version.update > latest_ms or version.start > latest_ms:
-            return EntryVerdict.FUTURE
-        if peer_id == self.peer_id:
-            is_echo = self._advertisement.is_echo(signed)
-            return EntryVerdict.NOT_NEWER if is_echo else EntryVerdict.OWN_ID
-        self._advertisement.receive_seen(version)
-        if version.update / 1000 + self._purge_after_s <= now:
-            return EntryVerdict.OUTDATED
-        known = self.store.find(peer_id)
-        if known is not None and version <= known.version and max(known.version) <= latest_ms:
-            return EntryVerdict.NOT_NEWER
-        is_full = self.store.is_full(signed)
-        if is_full and known is None and self.store.was_dropped(signed, source):
-            return EntryVerdict.FULL
-        if not signed.is_valid:
-            return EntryVerdict.FORGED
-        if is_full and not self._make_room(signed, source, now):
-            return EntryVerdict.FULL
-        return EntryVerdict.ACCEPTED
+    def _receive(
+        self, signed: SignedPeerEntry, source: PeerId | None, is_from_afar: bool, now: float
+    ) -> EntryVerdict:
+        known = self.store.find(signed.peer_id)
+        verdict = self._judge.judge(signed, known, source, now=now)
+        if verdict is _ACCEPTED:
+            self._take(signed, known, source, is_from_afar, now)
+            return verdict
+        is_own = verdict is EntryVerdict.OWN_ID
+        if is_own and self._advertisement.receive_other_self(signed, now=now):
+            self.note_shared_key()
+        if verdict is EntryVerdict.NOT_NEWER:
+            self.store.receive_again(signed.peer_id, source)
+        return self._refuse(verdict)
 
     def _refuse(self, verdict: EntryVerdict) -> EntryVerdict:
         self._refused[verdict] = self._refused.get(verdict, 0) + 1
         return verdict
 
     def _take(
-        self, signed: SignedPeerEntry, source: PeerId | None, is_from_afar: bool, now: float
+        self,
+        signed: SignedPeerEntry,
+        before: SignedPeerEntry | None,
+        source: PeerId | None,
+        is_from_afar: bool,
+        now: float,
     ) -> None:
         """Keep an entry that was accepted, and show what it changes."""
         peer_id, store, reachability = signed.peer_id, self.store, self.reachability
-        before = store.find(peer_id)
         has_changed, has_doubts = False, reachability.has_doubts
         if has_doubts:
             was_reachable = reachability.is_reachable(peer_id)
@@ -412,15 +416,19 @@ class Catalog:
         shift_s = self._steady.shift_s
         if before is None and has_doubts:
             reachability.receive_newcomer(peer_id, steady=now - shift_s)
-        store.put(signed, source, is_from_afar=is_from_afar, now=now, shift_s=shift_s)
+        store.put(signed, before, source, is_from_afar=is_from_afar, now=now, shift_s=shift_s)
         self._fresh[peer_id] = signed
-        for encoded in reachability.take_early(peer_id):
-            self.receive_claim(encoded, now=now)
+        if reachability.has_early:
+            for encoded in reachability.take_early(peer_id):
+                self.receive_claim(encoded, now=now)
+            has_doubts = reachability.has_doubts
+        is_plain = not (has_doubts or is_from_afar or signed.entry.departed)
+        shown = signed if is_plain and not self.is_measured(peer_id) else self._find_info(peer_id)
         if is_refresh and peer_id in self._view:
             # Only the time of writing differs: nothing to look at.
-            self._view.replace(peer_id, self._find_info(peer_id))
+            self._view.replace(peer_id, shown)
         else:
-            self._show(peer_id, DepartureReason.LEFT)
+            self._view.show(peer_id, shown, _LEFT)
 
     def _make_room(self, signed: SignedPeerEntry, source: PeerId | None, now: float) -> bool:
         """Forget others for an entry; return whether that was enough."""
@@ -430,7 +438,7 @@ class Catalog:
             self.reachability.forget(victim)
             self._fresh.pop(victim, None)
             self._show(victim, DepartureReason.NO_ROOM)
-        return not self.store.is_full(signed)
+        return not self.store.is_full(signed, self.store.find(signed.peer_id))
 
     def _is_known(self, peer_id: PeerId) -> bool:
         return peer_id in self.store or peer_id in self._unsigned
@@ -448,7 +456,7 @@ class Catalog:
 
     def _find_info(self, peer_id: PeerId) -> Shown | None:
         rtt_s = self._rtts.find(peer_id)
-        if rtt_s is not None and self._max_rtt_s is not None and rtt_s > self._max_rtt_s:
+        if rtt_s is not None and rtt_s > (self._config.max_rtt or inf):
             return None
         signed = self.store.find_live(peer_id)
         if signed is not None:

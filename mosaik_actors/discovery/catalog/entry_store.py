@@ -139,14 +139,13 @@ class EntryStore:
 
     # Room.
 
-    def is_full(self, signed: SignedPeerEntry) -> bool:
-        """Return whether there is no room for an entry, beside or in place of its peer's own."""
-        known = self._signed.get(signed.peer_id)
+    def is_full(self, signed: SignedPeerEntry, known: SignedPeerEntry | None) -> bool:
+        """Return whether there is no room for an entry, in place of `known` or beside others."""
         if known is None and len(self._signed) >= self._peers_max:
             return True
         if self._byte_count + ENTRY_BYTES_MAX <= self._bytes_max:
             return False
-        grown = len(signed.encode()) - (0 if known is None else len(known.encode()))
+        grown = signed.byte_count - (0 if known is None else known.byte_count)
         return grown > 0 and self._byte_count + grown > self._bytes_max
 
     def was_dropped(self, signed: SignedPeerEntry, source: PeerId | None) -> bool:
@@ -168,7 +167,7 @@ class EntryStore:
         longer than `overdue_s` goes first, whoever brought it. ``now`` is the wall clock.
         """
         newcomer = signed.peer_id
-        while self.is_full(signed):
+        while self.is_full(signed, self._signed.get(newcomer)):
             gone = next((one for one in self._gone if one != newcomer), None)
             victim = gone or self._find_overdue(overdue_s, now)
             victim = victim or self._room.choose(newcomer, source, linked)
@@ -191,6 +190,7 @@ class EntryStore:
     def put(
         self,
         signed: SignedPeerEntry,
+        before: SignedPeerEntry | None,
         source: PeerId | None,
         *,
         is_from_afar: bool,
@@ -201,23 +201,23 @@ class EntryStore:
 
         Args:
             signed: The entry, which was checked.
+            before: What there is of its peer.
             source: Who brought it; None for the user.
             is_from_afar: Whether that is another machine.
             now: The wall clock.
             shift_s: By how much it has jumped so far.
         """
-        peer_id, size = signed.peer_id, len(signed.encode())
+        peer_id, size = signed.peer_id, signed.byte_count
         if is_from_afar:
             self._afar[peer_id] = None
         elif self._afar:
             self._afar.pop(peer_id, None)
         self._room.receive_heard(peer_id, source, max(_CHARGED_MIN, size))
-        before = self._signed.get(peer_id)
         if before is None:
             insort(self._in_order, peer_id)
             self._byte_count += size
         else:
-            self._byte_count += size - len(before.encode())
+            self._byte_count += size - before.byte_count
         self._signed[peer_id] = signed
         if self._gone or signed.entry.departed:
             self._note_gone(peer_id, False if signed.entry.departed else None)
@@ -236,7 +236,7 @@ class EntryStore:
         """Forget a peer; return whether it was known."""
         stored = self._signed.pop(peer_id, None)
         if stored is not None:
-            self._byte_count -= len(stored.encode())
+            self._byte_count -= stored.byte_count
             self._published = None
             del self._in_order[bisect_left(self._in_order, peer_id)]
         self._written_at.pop(peer_id, None)

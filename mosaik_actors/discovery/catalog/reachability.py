@@ -121,6 +121,11 @@ class Reachability:
         """Note that a peer is known now that was not."""
         self._suspicions.recheck(peer_id, now=steady)
 
+    @property
+    def has_early(self) -> bool:
+        """Whether `take_early` may return anything."""
+        return bool(self._early)
+
     def take_early(self, peer_id: PeerId) -> list[bytes]:
         """Return the claims of a peer that came before its entry, to be received again."""
         return list(self._early.pop(peer_id)) if peer_id in self._early else []

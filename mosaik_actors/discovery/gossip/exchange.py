@@ -41,14 +41,9 @@ class Exchange:
         wall: float,
     ) -> list[EntryVerdict]:
         """Take in entries that a neighbour announced; return why some were refused."""
-        catalog = self._catalog
-        refused: list[EntryVerdict] = []
-        for encoded in entries:
-            verdict = catalog.receive_bytes(
-                encoded, source=source, is_from_afar=is_from_afar, now=wall
-            )
-            if verdict not in EXPECTED_VERDICTS:
-                refused.append(verdict)
+        refused = self._catalog.receive_many(
+            entries, source=source, is_from_afar=is_from_afar, now=wall
+        )
         self._pass_on(source, now)
         return refused
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, SignedPeerEntry, encode_entry
-from mosaik_actors.discovery.reconcile import (
-    Reconciler,
-    SyncState,
-    choose_bits,
-    sort_entries,
-    split_entries,
-)
+from mosaik_actors.discovery.reconcile import EntryIndex, Reconciler, SyncState, choose_bits
 from mosaik_actors.discovery.wire import (
     BUCKET_COUNT_MAX,
+    BUCKET_HASH_BYTES,
     FRAME_BYTES_MAX,
     SyncBuckets,
     SyncDone,
@@ -266,8 +263,15 @@ def test_a_bucket_is_the_peers_whose_ids_begin_with_the_same_bits(
     numbers: set[int], bits: int
 ) -> None:
     entries = made_up_catalog(dict.fromkeys(numbers, 1))
-    buckets = split_entries(sort_entries(entries), bits)
-    assert len(buckets) == 1 << bits
-    for index, bucket in enumerate(buckets):
-        begun = {peer for peer in entries if int.from_bytes(peer) >> (256 - bits) == index}
-        assert [one.peer_id for one in bucket] == sorted(begun)
+    index = EntryIndex(entries)
+    digests = index.bucket_digests(bits)
+    assert len(digests) == 1 << bits
+    begun: dict[int, list[SignedPeerEntry]] = {}
+    for one in sorted(entries.values(), key=lambda one: one.peer_id):
+        begun.setdefault(int.from_bytes(one.peer_id) >> (256 - bits), []).append(one)
+    for bucket, digest in enumerate(digests):
+        lines = b"".join(one.sync_line for one in begun.get(bucket, []))
+        assert digest == blake3(lines).digest(BUCKET_HASH_BYTES)
+    for bucket in (*begun, 0):
+        assert list(index.entries_in([bucket], bits)) == begun.get(bucket, [])
+    assert list(index.entries_in([*begun, 1 << bits], bits)) == [*chain(*begun.values())]
