@@ -2,7 +2,7 @@
 
 Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
     `TakePart`, `TransferLeadership`, `ForceNewGroup`, `LeaveGroup` from its handles;
-    `BondOffered` from the groups actor; `LinkOpened` and `LinkFailed` from the transport;
+    `BondOffered`, `PeerFellSilent` from the groups actor; `LinkOpened` and `LinkFailed` from the transport;
     `FramesReceived` and `LinkClosed` from its links; `CatalogChanged`; `TicketsJudged`;
     `SaveDone` from the thread that writes the log.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
@@ -40,10 +40,7 @@ from ..groups.machine.runner import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
 from ..groups.mesh.bond import AcceptLink, CloseLink, DialWanted
-from ..groups.mesh.peer_heartbeats import (
-    HEARTBEAT_FRAME,
-    ConnectionHeartbeats,
-)
+from ..groups.mesh.peer_heartbeats import HEARTBEATS, BondHeartbeats
 from ..groups.messages import (
     BondOffered,
     CallCancelled,
@@ -54,6 +51,7 @@ from ..groups.messages import (
     GroupWasForced,
     HeartbeatsDue,
     LeaveGroup,
+    PeerFellSilent,
     ReadAsked,
     StartReplica,
     TakePart,
@@ -147,15 +145,12 @@ class ReplicaActor(TypeDispatcher):
         """The member, None before it has started and once it has ended."""
         return None if self._is_over else self._member
 
-    def _join_heartbeats(self, link_id: int) -> ConnectionHeartbeats | None:
+    def _join_heartbeats(self, link_id: int) -> BondHeartbeats | None:
         """Have a bond take part in the heartbeats of its connection."""
-        link = self._links.get(link_id)
-        if link is None:
-            return None
-        interval_s = self._start.spec.consensus.heartbeat_interval
-        joined = self._links.heartbeats.add(link, interval_s, now=self._now())
         self.send(self._start.groups, HeartbeatsDue())
-        return joined
+        wake = partial(self._start.node.system.tell, self.myAddress, PeerFellSilent())
+        consensus = self._start.spec.consensus
+        return self._links.join_heartbeats(link_id, consensus, wake, now=self._now())
 
     def receiveMsg_LeaveGroup(self, message: LeaveGroup, sender: ActorAddress) -> None:
         """Leave, and answer when that is through."""
@@ -317,9 +312,8 @@ class ReplicaActor(TypeDispatcher):
         if link_id is None or member is None:
             return
         frames = message.frames
-        if HEARTBEAT_FRAME in frames:
-            self._links.heartbeats.receive(message.link, now=self._now())
-            frames = [frame for frame in frames if frame != HEARTBEAT_FRAME]
+        if not HEARTBEATS.isdisjoint(frames):
+            frames = self._links.take_heartbeats(message.link, frames, now=self._now())
             if not frames:
                 return
         if not member.receive_frames(link_id, frames, now=self._now()):
@@ -354,15 +348,23 @@ class ReplicaActor(TypeDispatcher):
         match message.payload:
             case _ReplicaTimer(due_at) if due_at == self._armed:
                 self._armed = None
-                now = self._now()
-                member.recheck_liveness(now=now)
-                later_at = member.get_timer()
-                if later_at is not None and later_at > now:
-                    self._arm(later_at)  # what it was for has been done meanwhile
-                    return
-                self._pump(member.handle_timer)
+                self._do_due(member)
             case _RetrySave(batch):
                 self._storage.save(batch)
+
+    def receiveMsg_PeerFellSilent(self, _message: PeerFellSilent, _sender: ActorAddress) -> None:
+        """Look how long that may go on."""
+        if self._active is not None:
+            self._do_due(self._active)
+
+    def _do_due(self, member: GroupMember) -> None:
+        now = self._now()
+        member.recheck_liveness(now=now)
+        later_at = member.get_timer()
+        if later_at is not None and later_at <= now:
+            self._pump(member.handle_timer)
+        else:
+            self._arm(later_at)  # what a timer was for has been done meanwhile
 
     # The pump.
 

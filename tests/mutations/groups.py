@@ -346,8 +346,8 @@ MUTATIONS = (
     Mutation(
         "nothing but the life of a node counts, for ever",
         "raft.follower",
-        "if is_over or ",
-        "if ",
+        "min(until_s, self._quiesced_until_s)",
+        "until_s",
         "raft.test_quiescence:test_follower_that_gets_no_message_for_long_relies_on_messages_alone",
     ),
     Mutation(

@@ -228,7 +228,7 @@ class Mesh:
             if isinstance(frame, Leave):
                 self._close_bond(bond, _PEER_LEFT, now=now, was_graceful=True)
             else:
-                self._bonds.take(bond, frame, data)
+                self._bonds.take(bond, frame, data, now=now)
         except RemoteError as exc:
             self.close_link(link_id, _reason_of(exc), now=now)
 

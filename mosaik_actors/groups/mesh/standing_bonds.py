@@ -3,7 +3,11 @@
 Part of `mesh`, which decides who is bonded; here is what bonded members tell
 each other. Heartbeats with the status go over all bonds at the same time, so that one encoding
 and one timer serve them all; the jitter keeps members from beating together. While nothing
-changes they are rare, and the heartbeats of the nodes (`peer_heartbeats`) show who lives.
+changes there are none, and the heartbeats of the nodes (`peer_heartbeats`) show who lives.
+
+Two followers do not even need these of each other, as long as they agree who leads and the leader
+says that it is bonded with both: it looks after them, and says when it has lost one. Such a bond
+rests, so that what a group says by itself grows with its members and not with their pairs.
 
 Invariants:
     * Each bond has one peer and one link, and is known by both.
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from math import inf
 from operator import attrgetter
 from random import Random
 from typing import Final
@@ -33,26 +38,27 @@ from .bond import (
     StatusChanged,
     TopologyChanged,
 )
-from .peer_heartbeats import ConnectionHeartbeats
+from .peer_heartbeats import BondHeartbeats
 from .topology import Topology
 from .wire import Beat, MeshFrame, Peers, encode_frame
 
 NEWS_DELAY_S: Final = 0.05  # bonds come and go together; this collects what to tell of them
 _BEATS_AT_REST: Final = 4
-_QUIESCED_FACTOR: Final = 5
 # What others may have to act on at once, of a status.
 _act_on = attrgetter(
     "standing", "history", "leader", "is_leaving", "is_catching_up", "closed_into", "merged"
 )
+# What two followers must agree on to leave it to their leader to see that the other lives.
+_agree_on = attrgetter("history", "leader", "term", "is_catching_up")
 
-JoinHeartbeats = Callable[[int], ConnectionHeartbeats | None]
+JoinHeartbeats = Callable[[int], BondHeartbeats | None]
 
 
 class StandingBonds:
     """The bonds of one member; what is to be done and published goes to `events`.
 
     `join_heartbeats` is called with each bond's link when it forms: it has the bond take part in
-    the heartbeats of its connection, and returns them; None where there are none.
+    the heartbeats of its connection, and returns its share; None where there are none.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class StandingBonds:
         if told.added:
             self._events.append(SendBondFrame(link_id, encode_frame(told)))
         self._note_own_change(now)
+        self._let_rest(now)
 
     def remove(
         self, bond: BondState, reason: CloseReason, *, now: float, was_graceful: bool
@@ -102,8 +109,9 @@ class StandingBonds:
         self.topology.remove(bond.peer)
         self._events.append(BondLost(bond.peer, reason, was_graceful))
         self._note_own_change(now)
+        self._let_rest(now)
 
-    def take(self, bond: BondState, frame: MeshFrame, data: bytes) -> None:
+    def take(self, bond: BondState, frame: MeshFrame, data: bytes, *, now: float) -> None:
         """Take in a frame that came over a bond as `data`; a `Leave` is for the caller.
 
         Raises `RemoteError` where it has no place here, or tells too much.
@@ -112,11 +120,15 @@ class StandingBonds:
             case Beat(status):
                 bond.last_beat = data
                 if status != bond.status:
-                    bond.status = status
+                    before, bond.status = bond.status, status
                     self._events.append(StatusChanged(bond.peer, status))
+                    if _agree_on(before) != _agree_on(status):
+                        self._let_rest(now)
             case Peers():
                 if self.topology.receive(bond.peer, frame):
                     self._note_topology()
+                    if bond.peer == self.status.leader:
+                        self._let_rest(now)
             case _:
                 raise RemoteError(f"a frame {type(frame).__name__} on a bond that stands")
 
@@ -125,6 +137,8 @@ class StandingBonds:
         before, self.status = self.status, status
         if status == before or not self.by_peer:
             return False
+        if _agree_on(before) != _agree_on(status):
+            self._let_rest(now)
         if _act_on(before) != _act_on(status):
             self._beat(now)
         else:
@@ -143,7 +157,7 @@ class StandingBonds:
     def list_silent(self, now: float) -> list[BondState]:
         """Return the bonds over which nothing came for too long."""
         timeout_s = self._config.bond_timeout_s
-        return [bond for bond in self.by_peer.values() if bond.last_heard_at + timeout_s <= now]
+        return [bond for bond in self._list_awaited() if bond.last_heard_at + timeout_s <= now]
 
     def forgive(self, seconds: float, *, now: float) -> None:
         """Bear so much more silence from all of them."""
@@ -156,8 +170,22 @@ class StandingBonds:
             yield self._news_at
         if self.by_peer:
             yield self._beat_at
-            heard_at = min([bond.last_heard_at for bond in self.by_peer.values()])
+            heard_at = min([bond.last_heard_at for bond in self._list_awaited()], default=inf)
             yield heard_at + self._config.bond_timeout_s
+
+    def _list_awaited(self) -> list[BondState]:
+        """Return the bonds of which it is to be seen how long they are silent."""
+        return [b for b in self.by_peer.values() if not (b.is_watched or b.is_resting)]
+
+    def _let_rest(self, now: float) -> None:
+        """Note which bonds rest from now on, and which do not any more: see the head."""
+        mine = self.status
+        watched = () if mine.is_catching_up else self.topology.list_of(mine.leader)
+        for bond in self.by_peer.values():
+            is_needed = bond.peer not in watched or _agree_on(bond.status) != _agree_on(mine)
+            if bond.heartbeats is not None and bond.heartbeats.is_needed is not is_needed:
+                bond.heartbeats.need(is_needed)
+                bond.heard_at = now  # what it does not say counts from here
 
     def _beat(self, now: float) -> None:
         beat = encode_frame(Beat(self.status))
@@ -170,15 +198,15 @@ class StandingBonds:
 
         All members beat over all bonds, and a link loses nothing: `_BEATS_AT_REST` of them in
         the time after which a bond counts as silent are enough. Where the nodes of all the
-        others send heartbeats, for all groups at once, those tell that they are there.
+        others send heartbeats, for all groups at once, or need not, there is no more to say.
         """
         jitter_s = self._rng.random() * self._config.heartbeat_jitter
         interval_s = self._config.heartbeat_interval
         self._changed_beat_at = now + interval_s + jitter_s
         if is_repeated:
             interval_s = max(interval_s, self._config.bond_timeout_s / _BEATS_AT_REST)
-            if all(bond.has_heartbeats for bond in self.by_peer.values()):
-                interval_s = max(interval_s, self._config.bond_timeout_s * _QUIESCED_FACTOR)
+            if all(bond.has_heartbeats or bond.is_resting for bond in self.by_peer.values()):
+                interval_s = inf
         self._beat_at = now + interval_s + jitter_s
 
     def _send_all(self, data: bytes) -> None:

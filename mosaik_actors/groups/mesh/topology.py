@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from ...errors import RemoteError
@@ -77,6 +78,10 @@ class Topology:
         if changed:
             self._bonds = None
         return changed
+
+    def list_of(self, teller: PeerId | None) -> Collection[PeerId]:
+        """Return whom a peer is bonded with, as it says; nobody if this member is not with it."""
+        return self._told_by.get(teller, ()) if teller is not None else ()
 
     def bonds(self) -> tuple[Bond, ...]:
         """Return every bond that is known, our own included, in order."""

@@ -107,8 +107,7 @@ class Replication:
             if (liveness := progress.liveness) is None:
                 continue
             self._note_heard(progress)
-            is_silent = replica.now - progress.heard_s >= replica.settings.election_timeout
-            if is_silent or replica.liveness_of(peer) is not liveness:
+            if not liveness.is_watched or replica.liveness_of(peer) is not liveness:
                 self.wake(peer)
 
     def wake(self, peer: PeerId) -> None:

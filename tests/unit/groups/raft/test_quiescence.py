@@ -42,6 +42,7 @@ def pass_time(cores: Cores, seconds: float, *alive: int) -> None:
     while cores.now < until:
         cores.now += 0.05
         cores.note_alive(*alive)
+        cores.note_silent()
         for number, raft in enumerate(cores.rafts):
             if raft.get_timer() <= cores.now:
                 raft.handle_timer(now=cores.now)
