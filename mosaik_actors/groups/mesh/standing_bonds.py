@@ -72,6 +72,7 @@ class StandingBonds:
         *,
         now: float,
     ) -> None:
+        self._me = me
         self.status = status  # what this member says of itself
         self._join_heartbeats = join_heartbeats
         self.by_peer: dict[PeerId, BondState] = {}  # the bonds by peer, the oldest first
@@ -82,7 +83,7 @@ class StandingBonds:
         self._events = events
         self._beat_at = now
         self._changed_beat_at = now  # when to say next what has changed
-        self._last_beat = b""
+        self._moved_beat_at = now  # and when, if a follower has only moved on
         self._news_at: float | None = None
         self.topology_waits = False  # whether the caller has not taken the last `TopologyChanged`
 
@@ -142,7 +143,10 @@ class StandingBonds:
         if _act_on(before) != _act_on(status):
             self._beat(now)
         else:
-            self._beat_at = min(self._beat_at, self._changed_beat_at)
+            is_follower = status.leader is not None and status.leader != self._me
+            has_moved = is_follower and status.has_only_moved_on(before)
+            beat_at = self._moved_beat_at if has_moved else self._changed_beat_at
+            self._beat_at = min(self._beat_at, beat_at)
         return True
 
     def tell(self, now: float) -> None:
@@ -188,26 +192,21 @@ class StandingBonds:
                 bond.heard_at = now  # what it does not say counts from here
 
     def _beat(self, now: float) -> None:
-        beat = encode_frame(Beat(self.status))
-        self._send_all(beat)
-        self._schedule_beat(now, is_repeated=beat == self._last_beat)
-        self._last_beat = beat
+        self._send_all(encode_frame(Beat(self.status)))
+        self._schedule_beat(now)
 
-    def _schedule_beat(self, now: float, *, is_repeated: bool = False) -> None:
-        """Set when the next heartbeat is due: who has nothing new to say says it more rarely.
+    def _schedule_beat(self, now: float) -> None:
+        """Set when the next heartbeat is due.
 
         All members beat over all bonds, and a link loses nothing: `_BEATS_AT_REST` of them in
         the time after which a bond counts as silent are enough. Where the nodes of all the
-        others send heartbeats, for all groups at once, or need not, there is no more to say.
+        others send heartbeats, for all groups at once, or need not, only what is new is said.
         """
-        jitter_s = self._rng.random() * self._config.heartbeat_jitter
-        interval_s = self._config.heartbeat_interval
-        self._changed_beat_at = now + interval_s + jitter_s
-        if is_repeated:
-            interval_s = max(interval_s, self._config.bond_timeout_s / _BEATS_AT_REST)
-            if all(bond.has_heartbeats or bond.is_resting for bond in self.by_peer.values()):
-                interval_s = inf
-        self._beat_at = now + interval_s + jitter_s
+        now += self._rng.random() * self._config.heartbeat_jitter
+        interval_s, timeout_s = self._config.heartbeat_interval, self._config.bond_timeout_s
+        self._changed_beat_at, self._moved_beat_at = now + interval_s, now + timeout_s
+        is_heard = all(bond.has_heartbeats or bond.is_resting for bond in self.by_peer.values())
+        self._beat_at = inf if is_heard else now + max(interval_s, timeout_s / _BEATS_AT_REST)
 
     def _send_all(self, data: bytes) -> None:
         self._events += [SendBondFrame(link_id, data) for link_id in self.by_link]

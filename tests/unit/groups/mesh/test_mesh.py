@@ -504,7 +504,7 @@ def test_heartbeats_go_out_with_the_status_and_more_rarely_when_it_is_the_same()
         if number >= 9:  # something new each time: it is said at the usual pace
             one.set_status(Status(commit_index=7 + (number + 1) // 10 * (number + 1)), now=due_at)
     jitter_s = CONFIG.heartbeat_jitter + 1e-9
-    for gap_s in (*gaps[:2], *gaps[10:]):
+    for gap_s in (gaps[0], *gaps[10:]):
         assert -1e-9 <= gap_s - CONFIG.heartbeat_interval <= jitter_s
     # Four of them within the time after which the bond would count as silent.
     for gap_s in gaps[2:10]:
