@@ -2,9 +2,9 @@
 
 Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
     `TakePart`, `TransferLeadership`, `ForceNewGroup`, `LeaveGroup` from its handles;
-    `BondOffered`, `PeerFellSilent` from the groups actor; `LinkOpened` and `LinkFailed` from the transport;
-    `FramesReceived` and `LinkClosed` from its links; `CatalogChanged`; `TicketsJudged`;
-    `SaveDone` from the thread that writes the log.
+    `BondOffered` and `PeerFellSilent` from the groups actor; `LinkOpened` and `LinkFailed`
+    from the transport; `FramesReceived` and `LinkClosed` from its links; `CatalogChanged`;
+    `TicketsJudged`; `SaveDone` from the thread that writes the log.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
     opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft`,
     `TransferBegun` and `GroupWasForced` to who asked.

@@ -161,9 +161,7 @@ class ReplicaLinks:
         """Have a bond take part in the heartbeats of its connection; None when it has ended."""
         if (link := self._links.get(link_id)) is None:
             return None
-        patience_s = min(consensus.election_timeout, consensus.bond_timeout_s)
-        interval_s = consensus.heartbeat_interval
-        return self.heartbeats.add(link, interval_s, patience_s, wake, now=now)
+        return self.heartbeats.add(link, consensus, wake, now=now)
 
     def take_heartbeats(self, link: Link, frames: list[bytes], *, now: float) -> list[bytes]:
         """Take in the heartbeats among some frames; return the others."""

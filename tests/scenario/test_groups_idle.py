@@ -264,7 +264,6 @@ async def test_cut_between_followers_at_rest_is_nothing_to_the_group(cluster: Cl
     members = await form_one(cluster)
     await cluster.sleep(5)
     one, other = [node for node in range(5) if not members[node].is_leader][:2]
-    terms = [raft_of(group).term for group in members]  # type: ignore[attr-defined]
     cluster.cut(one, other, one_way=False)
     # Longer than a bond tolerates silence, where it counts; the connection notices a little later.
     await cluster.sleep(2.5)
@@ -280,4 +279,3 @@ async def test_cut_between_followers_at_rest_is_nothing_to_the_group(cluster: Cl
     cluster.heal()
     await all_online(left)
     await members[other].execute(Put("a", 2))
-    assert all(raft_of(group).term > terms[0] for group in left)  # type: ignore[attr-defined]

@@ -214,12 +214,6 @@ class GroupMember:
         Return False where nothing has changed by them, and no `pump` is needed.
         """
         mesh = self.mesh
-        for data in received:
-            if not mesh.is_repeated(link_id, data):
-                break
-        else:
-            mesh.note_heard(link_id, now=now)
-            return False
         is_pump_needed = False
         for data in received:
             if not data or data[0] == frames.MESH:

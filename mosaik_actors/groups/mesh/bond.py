@@ -21,7 +21,6 @@ class BondState:
     formed_at: float
     heard_at: float  # when anything came over it last
     heartbeats: BondHeartbeats | None  # of its connection, for all groups
-    last_beat: bytes | None = None  # the same bytes once more say nothing new
 
     @property
     def has_heartbeats(self) -> bool:
@@ -107,14 +106,6 @@ class StatusChanged:
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
-class TopologyChanged:
-    """`Mesh.bonds` may return something else than before; said once until it is handed out.
-
-    It is built anew when it is read next: in a large group, read it when somebody asks.
-    """
-
-
 _ToDo = DialWanted | AcceptLink | CloseLink | SendBondFrame
-_ToKnow = BondFormed | BondLost | StatusChanged | TopologyChanged
+_ToKnow = BondFormed | BondLost | StatusChanged
 MeshEvent = _ToDo | _ToKnow

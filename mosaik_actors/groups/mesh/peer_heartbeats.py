@@ -6,9 +6,8 @@ say rely on it (`StandingBonds`, and `raft.quiescence` for leaders and followers
 group then costs next to nothing (coalesced heartbeats, as CockroachDB and TiKV have them).
 They need no timers for it: they are woken when a connection has been silent for long.
 
-A bond that does without (`BondHeartbeats.is_needed`, `StandingBonds`) is no reason for heartbeats.
-Each one says whether the sender needs to hear those of the other, too; where neither does, none
-are sent.
+A node sends them as long as a bond of its own needs to hear the other one (`StandingBonds`), and
+answers those of one that it does not need: where neither side does, nothing is sent.
 
 It is kept per connection and not per peer: where a second connection to the same peer
 works, the first may be dead all the same, and with it the bonds over it. A peer that
@@ -24,6 +23,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from ..config import ConsensusConfig
 from ..wire.frames import PEER_HEARTBEAT
 
 NEVER: Final = float("-inf")
@@ -49,9 +49,8 @@ class BondHeartbeats:
     """What one bond wants of the heartbeats over its connection."""
 
     connection: ConnectionHeartbeats
-    interval_s: float  # the seconds between two
-    patience_s: float  # it is woken before the peer's node was silent for so long
-    wake: Callable[[], None]
+    config: ConsensusConfig  # its group's
+    wake: Callable[[], None]  # to be called before it has to act on the silence of the peer's node
     is_needed: bool = True  # whether it needs to hear the peer's node
 
     @property
@@ -61,8 +60,7 @@ class BondHeartbeats:
 
     def need(self, is_needed: bool) -> None:
         """Rely on the peer's heartbeats, from the next one on; or do without."""
-        connection = self.connection
-        connection.is_silent = connection.is_silent or not connection.needs_peer
+        self.connection.is_silent |= not self.connection.needs_peer
         self.is_needed = is_needed
 
 
@@ -70,55 +68,30 @@ class BondHeartbeats:
 class ConnectionHeartbeats:
     """The heartbeats over one connection."""
 
+    due_at: float  # when to send the next one
     heard_at: float = NEVER  # when the peer's last one came
     is_silent: bool = True  # whether none has come since its bonds were woken, or first needed one
-    due_at: float = 0.0  # when to send the next one
-    interval_s: float = 0.0  # the seconds between two: the shortest that any of its groups wants
-    is_wanted: bool = True  # whether the peer needs to hear this node, as it said last
-    _said: bool | None = None  # what this node said of itself, None when that may be lost
-    _bonds: dict[HeartbeatLink, BondHeartbeats] = field(default_factory=dict)
+    bonds: dict[HeartbeatLink, BondHeartbeats] = field(default_factory=dict)
 
     @property
     def needs_peer(self) -> bool:
         """Whether any of its bonds needs to hear the peer's node."""
-        return any([bond.is_needed for bond in self._bonds.values()])
+        return any(bond.is_needed for bond in self.bonds.values())
 
     @property
-    def _link(self) -> HeartbeatLink:
-        """The link to send over, one over which nothing is on its way.
-
-        Where one group sends a snapshot, the heartbeat of the others must not wait behind it.
-        """
-        for link in self._bonds:
-            if not link.unsent_bytes:
-                return link
-        return min(self._bonds, key=lambda link: link.unsent_bytes)
-
-    def add(self, link: HeartbeatLink, bond: BondHeartbeats, *, now: float) -> None:
-        """Take in a bond's link."""
-        self.is_silent = self.is_silent or not self.needs_peer
-        self._bonds[link] = bond
-        self.interval_s = min([each.interval_s for each in self._bonds.values()])
-        self.due_at = min(self.due_at, now + self.interval_s) if self.due_at else now
-
-    def remove(self, link: HeartbeatLink) -> bool:
-        """Forget a link; return whether it was the last one."""
-        self._bonds.pop(link, None)
-        self.interval_s = min([bond.interval_s for bond in self._bonds.values()], default=0.0)
-        self._said = None
-        return not self._bonds
+    def interval_s(self) -> float:
+        """The seconds between two: the shortest that any of its groups wants."""
+        return min([bond.config.heartbeat_interval for bond in self.bonds.values()])
 
     def handle_timer(self, *, now: float) -> None:
-        """Send one if it is of use; wake the bonds that may have to act before the next is due."""
+        """Send one if need be; wake the bonds that may have to act before the next is due."""
         self.due_at = now + self.interval_s
-        needs_peer = self.needs_peer
-        if needs_peer or self.is_wanted or self._said is not needs_peer:
-            self._said = needs_peer
-            self._link.write(HEARTBEAT_FRAME if needs_peer else RESTING_FRAME)
-        if self.is_silent or not needs_peer:
-            return
-        bonds = [bond for bond in self._bonds.values() if bond.is_needed]
-        if self.heard_at + min([bond.patience_s for bond in bonds]) < self.due_at:
+        if self.needs_peer:
+            # Where one group sends a snapshot, the others must not wait.
+            min(self.bonds, key=lambda link: link.unsent_bytes).write(HEARTBEAT_FRAME)
+        bonds = [bond for bond in self.bonds.values() if bond.is_watched]
+        waits_s = [min(b.config.election_timeout, b.config.bond_timeout_s) for b in bonds]
+        if bonds and self.heard_at + min(waits_s) < self.due_at:
             self.is_silent = True
             for bond in bonds:
                 bond.wake()
@@ -131,34 +104,28 @@ class PeerHeartbeats:
         self._connections: dict[Hashable, ConnectionHeartbeats] = {}
 
     def add(
-        self,
-        link: HeartbeatLink,
-        interval_s: float,
-        patience_s: float,
-        wake: Callable[[], None],
-        *,
-        now: float,
+        self, link: HeartbeatLink, config: ConsensusConfig, wake: Callable[[], None], *, now: float
     ) -> BondHeartbeats:
-        """Have a bond take part in the heartbeats of its link's connection.
-
-        Afterwards re-read `get_timer`.
-        """
-        connection = self._connections.setdefault(link.connection, ConnectionHeartbeats())
-        bond = BondHeartbeats(connection, interval_s, patience_s, wake)
-        connection.add(link, bond, now=now)
+        """Have a bond take part in the heartbeats of its connection; re-read `get_timer`."""
+        each = self._connections.setdefault(link.connection, ConnectionHeartbeats(now))
+        each.is_silent |= not each.needs_peer
+        each.due_at = min(each.due_at, now + config.heartbeat_interval)
+        each.bonds[link] = bond = BondHeartbeats(each, config, wake)
         return bond
 
     def remove(self, link: HeartbeatLink) -> None:
         """Forget the link of a bond that has ended. May be repeated."""
-        connection = self._connections.get(link.connection)
-        if connection is not None and connection.remove(link):
-            del self._connections[link.connection]
+        if (each := self._connections.get(link.connection)) is not None:
+            each.bonds.pop(link, None)
+            if not each.bonds:
+                del self._connections[link.connection]
 
     def receive(self, link: HeartbeatLink, frame: bytes, *, now: float) -> None:
-        """Take in a peer's heartbeat."""
-        if (connection := self._connections.get(link.connection)) is not None:
-            connection.heard_at, connection.is_silent = now, False
-            connection.is_wanted = frame == HEARTBEAT_FRAME
+        """Take in a peer's heartbeat; answer it where this node does not send any by itself."""
+        if (each := self._connections.get(link.connection)) is not None:
+            each.heard_at, each.is_silent = now, False
+            if frame == HEARTBEAT_FRAME and not each.needs_peer:
+                link.write(ANSWER_FRAME)
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`, in monotonic seconds; None for never."""
@@ -170,14 +137,13 @@ class PeerHeartbeats:
         Our own standstill is not taken for the silence of others: what they sent still waits.
         """
         due_at = self.get_timer()
-        late_s = 0.0 if due_at is None else now - due_at
         for each in self._connections.values():
-            if late_s > each.interval_s:
+            if due_at is not None and (late_s := now - due_at) > each.interval_s:
                 each.heard_at = min(now, each.heard_at + late_s)
             if each.due_at <= now + each.interval_s / 2:
                 each.handle_timer(now=now)
 
 
 HEARTBEAT_FRAME: Final = bytes((PEER_HEARTBEAT,))
-RESTING_FRAME: Final = bytes((PEER_HEARTBEAT, 0))  # one of a node that does not need the other's
-HEARTBEATS: Final = frozenset((HEARTBEAT_FRAME, RESTING_FRAME))
+ANSWER_FRAME: Final = bytes((PEER_HEARTBEAT, 0))  # calls for none
+HEARTBEATS: Final = frozenset((HEARTBEAT_FRAME, ANSWER_FRAME))

@@ -29,15 +29,7 @@ from ...ids import PeerId
 from ...transport.close import CloseReason
 from ..config import ConsensusConfig
 from ..wire.status import Status
-from .bond import (
-    BondFormed,
-    BondLost,
-    BondState,
-    MeshEvent,
-    SendBondFrame,
-    StatusChanged,
-    TopologyChanged,
-)
+from .bond import BondFormed, BondLost, BondState, MeshEvent, SendBondFrame, StatusChanged
 from .peer_heartbeats import BondHeartbeats
 from .topology import Topology
 from .wire import Beat, MeshFrame, Peers, encode_frame
@@ -85,13 +77,12 @@ class StandingBonds:
         self._changed_beat_at = now  # when to say next what has changed
         self._moved_beat_at = now  # and when, if a follower has only moved on
         self._news_at: float | None = None
-        self.topology_waits = False  # whether the caller has not taken the last `TopologyChanged`
 
     def add(self, peer: PeerId, link_id: int, status: Status, *, now: float) -> None:
         """Let a link be the bond with a peer, who has none."""
-        if not self.by_peer:
-            self._schedule_beat(now)
-        self._beat_at = min(self._beat_at, now + self._config.heartbeat_interval)
+        beat_at = now + self._config.heartbeat_interval
+        self._changed_beat_at = max(self._changed_beat_at, beat_at)
+        self._beat_at = min(self._beat_at, beat_at) if self.by_peer else beat_at
         bond = BondState(peer, link_id, status, now, now, self._join_heartbeats(link_id))
         self.by_peer[peer] = self.by_link[link_id] = bond
         self._events.append(BondFormed(peer, link_id, status))
@@ -99,7 +90,6 @@ class StandingBonds:
         if told.added:
             self._events.append(SendBondFrame(link_id, encode_frame(told)))
         self._note_own_change(now)
-        self._let_rest(now)
 
     def remove(
         self, bond: BondState, reason: CloseReason, *, now: float, was_graceful: bool
@@ -110,44 +100,40 @@ class StandingBonds:
         self.topology.remove(bond.peer)
         self._events.append(BondLost(bond.peer, reason, was_graceful))
         self._note_own_change(now)
-        self._let_rest(now)
 
-    def take(self, bond: BondState, frame: MeshFrame, data: bytes, *, now: float) -> None:
-        """Take in a frame that came over a bond as `data`; a `Leave` is for the caller.
+    def take(self, bond: BondState, frame: MeshFrame, *, now: float) -> None:
+        """Take in a frame that came over a bond; a `Leave` is for the caller.
 
         Raises `RemoteError` where it has no place here, or tells too much.
         """
         match frame:
             case Beat(status):
-                bond.last_beat = data
                 if status != bond.status:
                     before, bond.status = bond.status, status
                     self._events.append(StatusChanged(bond.peer, status))
                     if _agree_on(before) != _agree_on(status):
                         self._let_rest(now)
             case Peers():
-                if self.topology.receive(bond.peer, frame):
-                    self._note_topology()
-                    if bond.peer == self.status.leader:
-                        self._let_rest(now)
+                self.topology.receive(bond.peer, frame)
+                if bond.peer == self.status.leader:
+                    self._let_rest(now)
             case _:
                 raise RemoteError(f"a frame {type(frame).__name__} on a bond that stands")
 
-    def set_status(self, status: Status, *, now: float) -> bool:
-        """Take in what this member says of itself; return whether `list_due_times` changed."""
+    def set_status(self, status: Status, *, now: float) -> None:
+        """Take in what this member says of itself; `list_due_times` may change."""
         before, self.status = self.status, status
         if status == before or not self.by_peer:
-            return False
+            return
         if _agree_on(before) != _agree_on(status):
             self._let_rest(now)
         if _act_on(before) != _act_on(status):
             self._beat(now)
         else:
-            is_follower = status.leader is not None and status.leader != self._me
+            is_follower = status.leader not in (None, self._me)
             has_moved = is_follower and status.has_only_moved_on(before)
             beat_at = self._moved_beat_at if has_moved else self._changed_beat_at
             self._beat_at = min(self._beat_at, beat_at)
-        return True
 
     def tell(self, now: float) -> None:
         """Send what is due: what changed in our bonds, heartbeats."""
@@ -184,24 +170,22 @@ class StandingBonds:
     def _let_rest(self, now: float) -> None:
         """Note which bonds rest from now on, and which do not any more: see the head."""
         mine = self.status
-        watched = () if mine.is_catching_up else self.topology.list_of(mine.leader)
+        watched = self.topology.told_by.get(mine.leader or self._me, {})
         for bond in self.by_peer.values():
-            is_needed = bond.peer not in watched or _agree_on(bond.status) != _agree_on(mine)
+            is_alike = _agree_on(bond.status) == _agree_on(mine) and not mine.is_catching_up
+            is_needed = bond.peer not in watched or not is_alike
             if bond.heartbeats is not None and bond.heartbeats.is_needed is not is_needed:
                 bond.heartbeats.need(is_needed)
                 bond.heard_at = now  # what it does not say counts from here
 
     def _beat(self, now: float) -> None:
-        self._send_all(encode_frame(Beat(self.status)))
-        self._schedule_beat(now)
-
-    def _schedule_beat(self, now: float) -> None:
-        """Set when the next heartbeat is due.
+        """Say what this member is, and set when the next heartbeat is due.
 
         All members beat over all bonds, and a link loses nothing: `_BEATS_AT_REST` of them in
         the time after which a bond counts as silent are enough. Where the nodes of all the
         others send heartbeats, for all groups at once, or need not, only what is new is said.
         """
+        self._send_all(encode_frame(Beat(self.status)))
         now += self._rng.random() * self._config.heartbeat_jitter
         interval_s, timeout_s = self._config.heartbeat_interval, self._config.bond_timeout_s
         self._changed_beat_at, self._moved_beat_at = now + interval_s, now + timeout_s
@@ -214,9 +198,4 @@ class StandingBonds:
     def _note_own_change(self, now: float) -> None:
         if self._news_at is None:
             self._news_at = now + NEWS_DELAY_S
-        self._note_topology()
-
-    def _note_topology(self) -> None:
-        if not self.topology_waits:
-            self.topology_waits = True
-            self._events.append(TopologyChanged())
+        self._let_rest(now)

@@ -143,8 +143,6 @@ class Follower(Role):
     def handle_timer(self) -> None:
         """The leader is silent: stand for election, or if that may not be, wait for another."""
         replica = self._replica
-        if replica.now < replica.election_at_s:
-            return
         self.recheck_quiescence()
         if replica.now < replica.election_at_s:
             return

@@ -156,7 +156,8 @@ class Node:
         """Have the replica look at nodes that have fallen silent."""
         if life != self.life:
             return
-        if any([each.watch() for each in self.lives.values()]):
+        fallen = [each for each in self.lives.values() if each.watch()]
+        if fallen:
             self.sim.counts["fell silent while quiesced"] += 1
             self.raft.recheck_quiescence(now=self.now)
             self.pump()
