@@ -40,7 +40,7 @@ from ..groups.machine.runner import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
 from ..groups.mesh.bond import AcceptLink, CloseLink, DialWanted
-from ..groups.mesh.peer_heartbeats import HEARTBEATS, BondHeartbeats
+from ..groups.mesh.peer_heartbeats import ANSWER_FRAME, HEARTBEAT_FRAME, BondHeartbeats
 from ..groups.messages import (
     BondOffered,
     CallCancelled,
@@ -149,8 +149,7 @@ class ReplicaActor(TypeDispatcher):
         """Have a bond take part in the heartbeats of its connection."""
         self.send(self._start.groups, HeartbeatsDue())
         wake = partial(self._start.node.system.tell, self.myAddress, PeerFellSilent())
-        consensus = self._start.spec.consensus
-        return self._links.join_heartbeats(link_id, consensus, wake, now=self._now())
+        return self._links.join_heartbeats(link_id, self._start.spec.consensus, wake, self._now())
 
     def receiveMsg_LeaveGroup(self, message: LeaveGroup, sender: ActorAddress) -> None:
         """Leave, and answer when that is through."""
@@ -311,12 +310,10 @@ class ReplicaActor(TypeDispatcher):
         link_id, member = self._links.id_of(message.link), self._active
         if link_id is None or member is None:
             return
-        frames = message.frames
-        if not HEARTBEATS.isdisjoint(frames):
-            frames = self._links.take_heartbeats(message.link, frames, now=self._now())
-            if not frames:
-                return
-        if not member.receive_frames(link_id, frames, now=self._now()):
+        frames, now = message.frames, self._now()
+        if HEARTBEAT_FRAME in frames or ANSWER_FRAME in frames:
+            frames = self._links.take_heartbeats(message.link, frames, now=now)
+        if not member.receive_frames(link_id, frames, now=now):
             return
         if len(frames) > 1 or not message.link.after_read(self._pump_alone):
             self._pump()
@@ -343,21 +340,20 @@ class ReplicaActor(TypeDispatcher):
 
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
         """Do what is due."""
-        if (member := self._active) is None:
-            return
         match message.payload:
             case _ReplicaTimer(due_at) if due_at == self._armed:
                 self._armed = None
-                self._do_due(member)
-            case _RetrySave(batch):
+                self._do_due()
+            case _RetrySave(batch) if self._active is not None:
                 self._storage.save(batch)
 
     def receiveMsg_PeerFellSilent(self, _message: PeerFellSilent, _sender: ActorAddress) -> None:
         """Look how long that may go on."""
-        if self._active is not None:
-            self._do_due(self._active)
+        self._do_due()
 
-    def _do_due(self, member: GroupMember) -> None:
+    def _do_due(self) -> None:
+        if (member := self._active) is None:
+            return
         now = self._now()
         member.recheck_liveness(now=now)
         later_at = member.get_timer()

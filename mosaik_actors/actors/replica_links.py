@@ -19,7 +19,12 @@ from ..discovery.entry import EntryTooLarge, GroupInfo
 from ..discovery.messages import AdvertiseGroup, UnwatchCatalog, WatchCatalog, WithdrawGroup
 from ..discovery.view import CatalogSnapshot
 from ..groups.config import ConsensusConfig
-from ..groups.mesh.peer_heartbeats import HEARTBEATS, BondHeartbeats, PeerHeartbeats
+from ..groups.mesh.peer_heartbeats import (
+    ANSWER_FRAME,
+    HEARTBEAT_FRAME,
+    BondHeartbeats,
+    PeerHeartbeats,
+)
 from ..groups.messages import RegisterReplica, StartReplica, UnregisterReplica
 from ..ids import PeerId
 from ..tickets.messages import UnwatchTickets, WatchTickets
@@ -156,7 +161,7 @@ class ReplicaLinks:
         return link_id
 
     def join_heartbeats(
-        self, link_id: int, consensus: ConsensusConfig, wake: Callable[[], None], *, now: float
+        self, link_id: int, consensus: ConsensusConfig, wake: Callable[[], None], now: float
     ) -> BondHeartbeats | None:
         """Have a bond take part in the heartbeats of its connection; None when it has ended."""
         if (link := self._links.get(link_id)) is None:
@@ -167,7 +172,7 @@ class ReplicaLinks:
         """Take in the heartbeats among some frames; return the others."""
         others = []
         for frame in frames:
-            if frame in HEARTBEATS:
+            if frame in (HEARTBEAT_FRAME, ANSWER_FRAME):
                 self.heartbeats.receive(link, frame, now=now)
             else:
                 others.append(frame)

@@ -83,9 +83,8 @@ class Following:
     def heeds(self, peer: PeerId, status: Status) -> bool:
         """Return whether what a bonded peer says now is more than that the log here goes on."""
         history, before = self.history, self._context.statuses[peer]
-        if history is None or history.id != status.history or history.sync.is_active:
-            return True
-        return not status.has_only_moved_on(before)
+        is_apart = history is None or history.id != status.history or history.sync.is_active
+        return is_apart or not status.has_only_moved_on(before)
 
     def begin_from(self, stored: StoredMember, *, now: float) -> None:
         """Go on where a durable member stopped, or look for a history. Called first."""

@@ -40,9 +40,8 @@ class BondState:
     @property
     def last_heard_at(self) -> float:
         """When the member, or its node over the same connection, was heard last."""
-        if self.heartbeats is None:
-            return self.heard_at
-        return max(self.heard_at, self.heartbeats.connection.heard_at)
+        node_at = NEVER if self.heartbeats is None else self.heartbeats.connection.heard_at
+        return max(self.heard_at, node_at)
 
 
 @dataclass(frozen=True, slots=True)

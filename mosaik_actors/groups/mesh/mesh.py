@@ -92,7 +92,7 @@ class Mesh:
         self._proof_timeout_s = max(PROOF_TIMEOUT_S_MIN, config.bond_timeout_s)
         self._redial = Redial(me, rng)
         self._attempts = Attempts()
-        self._bonds = StandingBonds(me, config, rng, self._events, status, join_heartbeats, now=now)
+        self._bonds = StandingBonds(me, config, rng, self._events, status, join_heartbeats)
         self._has_left = False
         self._timer_at: float | None = None
         self._is_timer_stale = False

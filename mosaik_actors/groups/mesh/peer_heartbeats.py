@@ -146,4 +146,3 @@ class PeerHeartbeats:
 
 HEARTBEAT_FRAME: Final = bytes((PEER_HEARTBEAT,))
 ANSWER_FRAME: Final = bytes((PEER_HEARTBEAT, 0))  # calls for none
-HEARTBEATS: Final = frozenset((HEARTBEAT_FRAME, ANSWER_FRAME))

@@ -61,8 +61,6 @@ class StandingBonds:
         events: deque[MeshEvent],
         status: Status,
         join_heartbeats: JoinHeartbeats,
-        *,
-        now: float,
     ) -> None:
         self._me = me
         self.status = status  # what this member says of itself
@@ -73,9 +71,9 @@ class StandingBonds:
         self._config = config
         self._rng = rng
         self._events = events
-        self._beat_at = now
-        self._changed_beat_at = now  # when to say next what has changed
-        self._moved_beat_at = now  # and when, if a follower has only moved on
+        self._beat_at = inf
+        self._changed_beat_at = 0.0  # when to say next what has changed
+        self._moved_beat_at = 0.0  # and when, if a follower has only moved on
         self._news_at: float | None = None
 
     def add(self, peer: PeerId, link_id: int, status: Status, *, now: float) -> None:

@@ -18,8 +18,7 @@ What ends it, at once and at each side for itself:
       when the other says that it has another history, leader or term;
     * a request for a vote that comes to the leader;
     * doubt: the leader sends a heartbeat once in `RaftConfig.quiesced_interval` all the same, and a
-      follower that gets none for `DOUBT_FACTOR` times as long stands for election;
-    * silence: the caller watches over it, so that neither needs a timer for the other.
+      follower that gets none for `DOUBT_FACTOR` times as long stands for election.
 """
 
 from __future__ import annotations

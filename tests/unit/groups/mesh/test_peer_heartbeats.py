@@ -267,7 +267,7 @@ class Bonds:
             joined.append(link_id)
             return by_link[link_id]
 
-        self.bonds = StandingBonds(peer(0), CONFIG, Random(1), self.events, Status(), join, now=0.0)
+        self.bonds = StandingBonds(peer(0), CONFIG, Random(1), self.events, Status(), join)
         for number in (1, 2):
             self.bonds.add(peer(number), number, Status(), now=0.0)
         assert joined == [1, 2]
