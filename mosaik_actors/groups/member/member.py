@@ -64,7 +64,7 @@ class GroupMember:
         stored: StoredMember,
         join_heartbeats: JoinHeartbeats = lambda _link_id: None,
     ) -> None:
-        self._context = context = Context(spec, rng, join_heartbeats, now=now)
+        self._context = context = Context(spec, rng, join_heartbeats)
         self.mesh = context.mesh  # what links do goes there; `pump` follows
         self.host = context.host
         self.statuses: Mapping[PeerId, Status] = MappingProxyType(context.statuses)

@@ -76,7 +76,6 @@ class Mesh:
         config: ConsensusConfig,
         rng: Random,
         *,
-        now: float,
         status: Status,
         is_in_reach: Callable[[PeerId], bool] = lambda _peer: False,
         allow: Allow = lambda _peer: None,

@@ -97,7 +97,6 @@ class Node:
             Credentials(self.me, NETWORK, GROUP, KEY),
             self.sim.config,
             rng,
-            now=self.sim.now,
             status=self.status,
         )
         self.learn(self.known)

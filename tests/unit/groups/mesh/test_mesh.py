@@ -68,7 +68,6 @@ def make(
         Credentials(me, NETWORK, group, key),
         config,
         Random(f"{me} {now}"),
-        now=now,
         status=status or Status(),
         allow=allow,
     )
