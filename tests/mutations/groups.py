@@ -358,6 +358,27 @@ MUTATIONS = (
         "raft.test_quiescence:test_leader_that_does_not_hear_a_quorum_steps_down_in_the_same_time",
     ),
     Mutation(
+        "what a leader heard is bounded by an old clock",
+        "raft.replication",
+        "ahead_s = replica.settings.quiesced_interval",
+        "ahead_s = replica.settings.election_timeout",
+        "raft.test_quiescence:test_proposal_after_a_long_rest_does_not_depose_the_leader",
+    ),
+    Mutation(
+        "followers rest though no leader looks after both",
+        "mesh.standing_bonds",
+        "bond.peer not in watched or not is_alike",
+        "not is_alike",
+        "mesh.test_peer_heartbeats:test_followers_rest_when_their_leader_says_that_it_has_both",
+    ),
+    Mutation(
+        "nobody is woken when a node falls silent",
+        "mesh.peer_heartbeats",
+        "bond.wake()",
+        "pass",
+        "mesh.test_peer_heartbeats:test_bonds_are_woken_once_before_a_node_was_silent_for_too_long",
+    ),
+    Mutation(
         "candidate does not wake a quiesced leader",
         "raft.leader",
         "self.replication.wake(sender)\n\n    def recheck",

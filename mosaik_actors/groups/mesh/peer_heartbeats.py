@@ -83,9 +83,9 @@ class ConnectionHeartbeats:
         """The seconds between two: the shortest that any of its groups wants."""
         return min([bond.config.heartbeat_interval for bond in self.bonds.values()])
 
-    def handle_timer(self, *, now: float) -> None:
+    def handle_timer(self, interval_s: float, *, now: float) -> None:
         """Send one if need be; wake the bonds that may have to act before the next is due."""
-        self.due_at = now + self.interval_s
+        self.due_at = now + interval_s
         if self.needs_peer:
             # Where one group sends a snapshot, the others must not wait.
             min(self.bonds, key=lambda link: link.unsent_bytes).write(HEARTBEAT_FRAME)
@@ -123,9 +123,10 @@ class PeerHeartbeats:
     def receive(self, link: HeartbeatLink, frame: bytes, *, now: float) -> None:
         """Take in a peer's heartbeat; answer it where this node does not send any by itself."""
         if (each := self._connections.get(link.connection)) is not None:
-            each.heard_at, each.is_silent = now, False
-            if frame == HEARTBEAT_FRAME and not each.needs_peer:
+            is_flood = now < each.heard_at + each.interval_s / 2
+            if frame == HEARTBEAT_FRAME and not each.needs_peer and not is_flood:
                 link.write(ANSWER_FRAME)
+            each.heard_at, each.is_silent = now, False
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`, in monotonic seconds; None for never."""
@@ -138,10 +139,11 @@ class PeerHeartbeats:
         """
         due_at = self.get_timer()
         for each in self._connections.values():
-            if due_at is not None and (late_s := now - due_at) > each.interval_s:
+            interval_s = each.interval_s
+            if due_at is not None and (late_s := now - due_at) > interval_s:
                 each.heard_at = min(now, each.heard_at + late_s)
-            if each.due_at <= now + each.interval_s / 2:
-                each.handle_timer(now=now)
+            if each.due_at <= now + interval_s / 2:
+                each.handle_timer(interval_s, now=now)
 
 
 HEARTBEAT_FRAME: Final = bytes((PEER_HEARTBEAT,))

@@ -153,6 +153,7 @@ def test_bonds_are_woken_once_before_a_node_was_silent_for_too_long() -> None:
     # It falls silent: woken within its patience of a second, and not again.
     heard_at = now
     while not woken:
+        assert now < heard_at + 1.0
         now = pass_time(heartbeats, now + 0.05)
         heartbeats.receive(other, HEARTBEAT_FRAME, now=now)
     assert heard_at + 0.6 <= now < heard_at + 1.0
@@ -251,8 +252,21 @@ def test_answer_calls_for_none() -> None:
     bond.need(False)
     heartbeats.receive(link, HEARTBEAT_FRAME, now=0.1)
     heartbeats.receive(link, ANSWER_FRAME, now=0.2)
+    heartbeats.receive(link, ANSWER_FRAME, now=0.4)
     assert link.written == [ANSWER_FRAME]
-    assert bond.connection.heard_at == 0.2
+    assert bond.connection.heard_at == 0.4
+
+
+def test_flood_of_heartbeats_is_not_answered() -> None:
+    heartbeats, link = PeerHeartbeats(), FakeLink("to b")
+    bond, _ = add(heartbeats, link)
+    bond.need(False)
+    for number in range(1000):
+        heartbeats.receive(link, HEARTBEAT_FRAME, now=1.0 + number / 1e4)
+    assert len(link.written) == 1
+    assert not is_watched(bond)
+    heartbeats.receive(link, HEARTBEAT_FRAME, now=1.3)
+    assert len(link.written) == 2
 
 
 class Bonds:
