@@ -211,6 +211,11 @@ def measure_node(quick: bool, folder: Path) -> list[str]:
     return _table(rows)
 
 
+def measure_members(quick: bool, folder: Path) -> list[str]:
+    """Return the table of what an idle group costs each of its members."""
+    return _table(scale.measure_members(*(scale.MEMBERS[:1] if quick else scale.MEMBERS)))
+
+
 SECTIONS: dict[str, Section] = {
     "carriers": measure_carriers,
     "relay": measure_relay,
@@ -220,6 +225,7 @@ SECTIONS: dict[str, Section] = {
     "consumers": measure_consumers,
     "groups": measure_groups,
     "node": measure_node,
+    "members": measure_members,
     "growth": measure_growth,
     "rivals": measure_rivals,
     "group_rivals": measure_group_rivals,

@@ -7,6 +7,7 @@ other sizes::
     python -m benchmarks.scale up
     python -m benchmarks.scale start 80
     python -m benchmarks.scale idle 100
+    python -m benchmarks.scale members 15
     python -m benchmarks.scale open 1000000
     python -m benchmarks.scale simulate 2000
 
@@ -35,6 +36,8 @@ from typing import Any
 import msgspec
 
 from mosaik_actors import Group, GroupKey, Network, SecretKey, SqliteLog, StateMachine
+from mosaik_actors.testing.cluster import Cluster
+from mosaik_actors.testing.scenario import simulate
 
 from .report import Row
 from .simulation import measure_convergence
@@ -44,6 +47,8 @@ START_BARS_S = {80: 8.0, 300: 40.0}
 FEW = 6
 LIMIT_S = 300.0
 IDLE_S = 10.0
+MEMBERS = (3, 9, 15)
+IDLE_SENT_BAR = 12.0  # messages/s of each member, however many there are
 IDLE_BAR = 0.1  # % of a core for each group: 10 % for a hundred
 GAP_BAR_S = 0.02
 UP_BAR_S = 0.28
@@ -97,6 +102,7 @@ def run(quick: bool) -> list[Row]:
         *measure_start(FEW if quick else 80),
         *measure_simulation(FEW if quick else 400),
         measure_idle(1 if quick else 20, 0.2 if quick else IDLE_S),
+        *measure_members(*(MEMBERS[:1] if quick else MEMBERS)),
         measure_open(2_000 if quick else 1_000_000),
     ]
 
@@ -210,6 +216,43 @@ async def _idle(count: int, seconds: float) -> float:
         return max(0.0, share - bare) / count
 
 
+def measure_members(*counts: int) -> list[Row]:
+    """Let one group of so many members do nothing, each on its node, on a simulated network."""
+    rows = []
+    for count in counts:
+        sent, cpu_s = simulate(_idle_members(count))
+        name = f"an idle group of {count} members, for each of them"
+        bar = IDLE_SENT_BAR
+        rows += [
+            Row(f"{name}, sent", sent, "messages/s", bar=bar, ok=sent <= bar),
+            Row(f"{name}, simulated", cpu_s * 1e6, "CPU us/s"),
+        ]
+    return rows
+
+
+async def _idle_members(count: int) -> tuple[float, float]:
+    """Return the messages and the CPU of a member in a second, without what its node takes."""
+    async with Cluster(count, seed=1, traces_messages=False) as cluster:
+        await cluster.sleep(IDLE_S)
+        bare_sent, bare_s = await _measure_members(cluster)
+        groups = [node.net.groups.join(GroupKey("idle"), Sum()) for node in cluster.nodes]
+        for group in groups:
+            await group.when().online()
+        await cluster.sleep(2 * IDLE_S)
+        sent, cpu_s = await _measure_members(cluster)
+    return (sent - bare_sent) / count, (cpu_s - bare_s) / count
+
+
+async def _measure_members(cluster: Cluster) -> tuple[float, float]:
+    """Return what all nodes send in a second, in messages, and the CPU that takes."""
+    traffic = cluster.network.traffic.values()
+    before, began_s = sum(node.messages_sent for node in traffic), time.process_time()
+    await cluster.sleep(2 * IDLE_S)
+    cpu_s = time.process_time() - began_s
+    sent = sum(node.messages_sent for node in traffic) - before
+    return sent / (2 * IDLE_S), cpu_s / (2 * IDLE_S)
+
+
 async def _share(seconds: float) -> float:
     """Return how much of a core this process takes in that time, in %."""
     cpu_s, began = time.process_time(), time.monotonic()
@@ -269,6 +312,7 @@ MEASURES: dict[str, Callable[..., list[Row]]] = {
     "start": measure_start,
     "simulate": measure_simulation,
     "idle": lambda *size: [measure_idle(*size)],
+    "members": measure_members,
     "open": lambda *size: [measure_open(*size)],
 }
 

@@ -2,9 +2,9 @@
 
 Receives: `StartReplica` first; `CommandsQueued`, `ReadAsked`, `CallCancelled`,
     `TakePart`, `TransferLeadership`, `ForceNewGroup`, `LeaveGroup` from its handles;
-    `BondOffered` from the groups actor; `LinkOpened` and `LinkFailed` from the transport;
-    `FramesReceived` and `LinkClosed` from its links; `CatalogChanged`; `TicketsJudged`;
-    `SaveDone` from the thread that writes the log.
+    `BondOffered` and `PeerFellSilent` from the groups actor; `LinkOpened` and `LinkFailed`
+    from the transport; `FramesReceived` and `LinkClosed` from its links; `CatalogChanged`;
+    `TicketsJudged`; `SaveDone` from the thread that writes the log.
 Sends: `OpenLink` to the transport; `WatchCatalog`, `AdvertiseGroup` and their
     opposites to the catalog; `RegisterReplica` to the groups actor; `GroupLeft`,
     `TransferBegun` and `GroupWasForced` to who asked.
@@ -40,10 +40,7 @@ from ..groups.machine.runner import MachineFailed
 from ..groups.member.events import FramesOut, Logged, MemberLeft, Notify, SaveWanted
 from ..groups.member.member import GroupMember
 from ..groups.mesh.bond import AcceptLink, CloseLink, DialWanted
-from ..groups.mesh.peer_heartbeats import (
-    HEARTBEAT_FRAME,
-    ConnectionHeartbeats,
-)
+from ..groups.mesh.peer_heartbeats import ANSWER_FRAME, HEARTBEAT_FRAME, BondHeartbeats
 from ..groups.messages import (
     BondOffered,
     CallCancelled,
@@ -54,6 +51,7 @@ from ..groups.messages import (
     GroupWasForced,
     HeartbeatsDue,
     LeaveGroup,
+    PeerFellSilent,
     ReadAsked,
     StartReplica,
     TakePart,
@@ -146,15 +144,11 @@ class ReplicaActor(TypeDispatcher):
         """The member, None before it has started and once it has ended."""
         return None if self._is_over else self._member
 
-    def _join_heartbeats(self, link_id: int) -> ConnectionHeartbeats | None:
+    def _join_heartbeats(self, link_id: int) -> BondHeartbeats | None:
         """Have a bond take part in the heartbeats of its connection."""
-        link = self._links.get(link_id)
-        if link is None:
-            return None
-        interval_s = self._start.spec.consensus.heartbeat_interval
-        joined = self._links.heartbeats.add(link, interval_s, now=self._now())
         self.send(self._start.groups, HeartbeatsDue())
-        return joined
+        wake = partial(self._start.node.system.tell, self.myAddress, PeerFellSilent())
+        return self._links.join_heartbeats(link_id, self._start.spec.consensus, wake, self._now())
 
     def receiveMsg_LeaveGroup(self, message: LeaveGroup, sender: ActorAddress) -> None:
         """Leave, and answer when that is through."""
@@ -315,13 +309,10 @@ class ReplicaActor(TypeDispatcher):
         link_id, member = self._links.id_of(message.link), self._active
         if link_id is None or member is None:
             return
-        frames = message.frames
-        if HEARTBEAT_FRAME in frames:
-            self._links.heartbeats.receive(message.link, now=self._now())
-            frames = [frame for frame in frames if frame != HEARTBEAT_FRAME]
-            if not frames:
-                return
-        if not member.receive_frames(link_id, frames, now=self._now()):
+        frames, now = message.frames, self._now()
+        if HEARTBEAT_FRAME in frames or ANSWER_FRAME in frames:
+            frames = self._links.take_heartbeats(message.link, frames, now=now)
+        if not member.receive_frames(link_id, frames, now=now):
             return
         if len(frames) > 1 or not message.link.after_read(self._pump_alone):
             self._pump()
@@ -348,20 +339,27 @@ class ReplicaActor(TypeDispatcher):
 
     def receiveMsg_WakeupMessage(self, message: WakeupMessage, _sender: ActorAddress) -> None:
         """Do what is due."""
-        if (member := self._active) is None:
-            return
         match message.payload:
             case _ReplicaTimer(due_at) if due_at == self._armed:
                 self._armed = None
-                now = self._now()
-                member.recheck_liveness(now=now)
-                later_at = member.get_timer()
-                if later_at is not None and later_at > now:
-                    self._arm(later_at)  # what it was for has been done meanwhile
-                    return
-                self._pump(member.handle_timer)
-            case _RetrySave(batch):
+                self._do_due()
+            case _RetrySave(batch) if self._active is not None:
                 self._storage.save(batch)
+
+    def receiveMsg_PeerFellSilent(self, _message: PeerFellSilent, _sender: ActorAddress) -> None:
+        """Look how long that may go on."""
+        self._do_due()
+
+    def _do_due(self) -> None:
+        if (member := self._active) is None:
+            return
+        now = self._now()
+        member.recheck_liveness(now=now)
+        later_at = member.get_timer()
+        if later_at is not None and later_at <= now:
+            self._pump(member.handle_timer)
+        else:
+            self._arm(later_at)  # what a timer was for has been done meanwhile
 
     # The pump.
 

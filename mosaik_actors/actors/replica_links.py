@@ -18,7 +18,13 @@ from thespian.actors import ActorAddress
 from ..discovery.entry import EntryTooLarge, GroupInfo
 from ..discovery.messages import AdvertiseGroup, UnwatchCatalog, WatchCatalog, WithdrawGroup
 from ..discovery.view import CatalogSnapshot
-from ..groups.mesh.peer_heartbeats import PeerHeartbeats
+from ..groups.config import ConsensusConfig
+from ..groups.mesh.peer_heartbeats import (
+    ANSWER_FRAME,
+    HEARTBEAT_FRAME,
+    BondHeartbeats,
+    PeerHeartbeats,
+)
 from ..groups.messages import RegisterReplica, StartReplica, UnregisterReplica
 from ..ids import PeerId
 from ..tickets.messages import UnwatchTickets, WatchTickets
@@ -153,6 +159,24 @@ class ReplicaLinks:
             del self._links[link_id]
             self.heartbeats.remove(link)
         return link_id
+
+    def join_heartbeats(
+        self, link_id: int, consensus: ConsensusConfig, wake: Callable[[], None], now: float
+    ) -> BondHeartbeats | None:
+        """Have a bond take part in the heartbeats of its connection; None when it has ended."""
+        if (link := self._links.get(link_id)) is None:
+            return None
+        return self.heartbeats.add(link, consensus, wake, now=now)
+
+    def take_heartbeats(self, link: Link, frames: list[bytes], *, now: float) -> list[bytes]:
+        """Take in the heartbeats among some frames; return the others."""
+        others = []
+        for frame in frames:
+            if frame in (HEARTBEAT_FRAME, ANSWER_FRAME):
+                self.heartbeats.receive(link, frame, now=now)
+            else:
+                others.append(frame)
+        return others
 
     def close(self, link_id: int, reason: CloseReason) -> None:
         """Close a link, unless it has ended."""

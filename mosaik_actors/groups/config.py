@@ -26,9 +26,9 @@ class ConsensusConfig:
     Durations are seconds or a `timedelta`; they are kept as seconds.
 
     Attributes:
-        heartbeat_interval: Seconds between two heartbeats, of a leader to its followers and of each
-            member over each bond. While a group has nothing to do, its nodes send one in this time
-            over each connection, for all their groups.
+        heartbeat_interval: Seconds between two heartbeats of a leader to its followers. While a
+            group has nothing to do, the nodes of its leader and of each follower send each other
+            one in this time instead, for all their groups.
         heartbeat_jitter: Up to this much is added to a bond's heartbeat interval.
         max_missed_heartbeats: A bond that is silent for so many intervals is closed.
         election_timeout: A member that hears of no leader for so long stands for election; up to

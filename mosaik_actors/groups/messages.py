@@ -45,6 +45,11 @@ class HeartbeatsDue:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerFellSilent:
+    """No heartbeats come over a connection: look how long its bonds may tolerate that."""
+
+
+@dataclass(frozen=True, slots=True)
 class UnregisterReplica:
     """Refuse links for a group from now on, if they go to this replica."""
 

@@ -346,8 +346,8 @@ MUTATIONS = (
     Mutation(
         "nothing but the life of a node counts, for ever",
         "raft.follower",
-        "if is_over or ",
-        "if ",
+        "min(until_s, self._quiesced_until_s)",
+        "until_s",
         "raft.test_quiescence:test_follower_that_gets_no_message_for_long_relies_on_messages_alone",
     ),
     Mutation(
@@ -356,6 +356,27 @@ MUTATIONS = (
         "replica.inside(liveness.last_heard_at, ahead_s=ahead_s)",
         "replica.now",
         "raft.test_quiescence:test_leader_that_does_not_hear_a_quorum_steps_down_in_the_same_time",
+    ),
+    Mutation(
+        "what a leader heard is bounded by an old clock",
+        "raft.replication",
+        "ahead_s = replica.settings.quiesced_interval",
+        "ahead_s = replica.settings.election_timeout",
+        "raft.test_quiescence:test_proposal_after_a_long_rest_does_not_depose_the_leader",
+    ),
+    Mutation(
+        "followers rest though no leader looks after both",
+        "mesh.standing_bonds",
+        "bond.peer not in watched or not is_alike",
+        "not is_alike",
+        "mesh.test_peer_heartbeats:test_followers_rest_when_their_leader_says_that_it_has_both",
+    ),
+    Mutation(
+        "nobody is woken when a node falls silent",
+        "mesh.peer_heartbeats",
+        "bond.wake()",
+        "pass",
+        "mesh.test_peer_heartbeats:test_bonds_are_woken_once_before_a_node_was_silent_for_too_long",
     ),
     Mutation(
         "candidate does not wake a quiesced leader",

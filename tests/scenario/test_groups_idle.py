@@ -174,3 +174,108 @@ async def test_leader_that_leaves_a_quiesced_group_is_replaced(cluster: Cluster)
     await others[0].execute(Put("a", 1))
     # The other group has not noticed.
     assert is_quiesced(members[1])
+
+
+async def form_one(cluster: Cluster) -> list[Group]:
+    """Begin one group of all nodes, and wait until it is quiesced and its followers rest."""
+    members = [join(cluster, 0, node) for node in cluster.running]
+    await all_online(members)
+    voters_count = min(len(members), CONSENSUS.max_voters)
+    await cluster.until(lambda: all(len(voters_of(group)) == voters_count for group in members))
+    await cluster.until(lambda: is_quiesced(members), what="quiet")
+    await cluster.until(lambda: all_rest(members), what="followers at rest")
+    return members
+
+
+def all_rest(members: Sequence[Group]) -> bool:
+    """Return whether each two followers rest, and nobody rests with the leader."""
+    cores = [(group.is_leader, group._state.member.mesh.bonded) for group in members]  # type: ignore[union-attr]
+    leader = next(group.leader for group in members)
+    return all(
+        len(bonded) == len(members) - 1
+        and all(
+            bond.is_resting is not (is_leader or peer == leader) for peer, bond in bonded.items()
+        )
+        for is_leader, bonded in cores
+    )
+
+
+def count_sent(cluster: Cluster) -> int:
+    return sum(traffic.messages_sent for traffic in cluster.network.traffic.values())
+
+
+@scenario(nodes=9, seeds=(0,), **SETTINGS)
+async def test_idle_group_says_as_much_as_it_has_members_not_pairs(cluster: Cluster) -> None:
+    await cluster.sleep(20)
+    before = count_sent(cluster)
+    await cluster.sleep(20)
+    without = count_sent(cluster) - before
+    await form_one(cluster)
+    await cluster.sleep(20)
+    before = count_sent(cluster)
+    await cluster.sleep(20)
+    # Five heartbeats a second from and to the leader; with all pairs it would be 360.
+    per_s = (count_sent(cluster) - before - without) / 20
+    assert 80 <= per_s <= 100
+
+
+@scenario(nodes=5, seeds=(0, 1), **SETTINGS)
+async def test_leader_and_a_follower_that_die_together_leave_a_group_that_works(
+    cluster: Cluster,
+) -> None:
+    """Nobody has heard the follower for long, and nobody waits for it."""
+    members = await form_one(cluster)
+    await cluster.sleep(30)
+    leader = next(node for node in range(5) if members[node].is_leader)
+    lost = [leader, (leader + 1) % 5]
+    began = cluster.now
+    await cluster.crash(*lost)
+    others = [members[node] for node in range(5) if node not in lost]
+    await cluster.until(lambda: any(group.is_leader for group in others), what="a leader")
+    assert cluster.now - began <= FAILOVER_S
+    await others[0].execute(Put("a", 1))
+    # Who is gone is seen by all, also by those that were not its leader.
+    limit_s = 2 * CONSENSUS.bond_timeout_s + FAILOVER_S
+    await cluster.until(lambda: all(len(group._state.member.statuses) == 2 for group in others))  # type: ignore[union-attr]
+    assert cluster.now - began <= limit_s
+
+
+@scenario(nodes=5, seeds=(0,), **SETTINGS)
+async def test_follower_that_falls_silent_is_missed_by_the_others_at_rest(
+    cluster: Cluster,
+) -> None:
+    members = await form_one(cluster)
+    await cluster.sleep(20)
+    lost = next(node for node in range(5) if not members[node].is_leader)
+    others = [members[node] for node in range(5) if node != lost]
+    began = cluster.now
+    cluster.partition(lost)
+    # The leader misses it, and then those that relied on the leader look for themselves.
+    await cluster.until(lambda: all(len(group._state.member.statuses) == 3 for group in others))  # type: ignore[union-attr]
+    assert cluster.now - began <= 2 * CONSENSUS.bond_timeout_s + 1.0
+    cluster.heal()
+    await cluster.until(lambda: all_rest(members), what="rest again")
+    answer = await members[lost].query(Get(), Consistency.STRONG)
+    assert answer.at_position == 0
+
+
+@scenario(nodes=5, seeds=(0,), **SETTINGS)
+async def test_cut_between_followers_at_rest_is_nothing_to_the_group(cluster: Cluster) -> None:
+    members = await form_one(cluster)
+    await cluster.sleep(5)
+    one, other = [node for node in range(5) if not members[node].is_leader][:2]
+    cluster.cut(one, other, one_way=False)
+    # Longer than a bond tolerates silence, where it counts; the connection notices a little later.
+    await cluster.sleep(2.5)
+    assert len(members[one]._state.member.statuses) == 4  # type: ignore[union-attr]
+    await members[one].execute(Put("a", 1))
+    # It is found when they need each other: without the leader that both hear.
+    leader = next(node for node in range(5) if members[node].is_leader)
+    began = cluster.now
+    await cluster.crash(leader)
+    left = [members[node] for node in range(5) if node != leader]
+    await cluster.until(lambda: any(group.is_leader for group in left), what="a leader")
+    assert cluster.now - began <= 2 * FAILOVER_S
+    cluster.heal()
+    await all_online(left)
+    await members[other].execute(Put("a", 2))

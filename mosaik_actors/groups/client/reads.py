@@ -32,8 +32,7 @@ class ReadFailed:
 class _Read:
     token: Any
     deadline_s: float
-    is_asked: bool = False
-    asked_at_s: float = 0.0
+    ask_at_s: float = 0.0
 
 
 class Reads:
@@ -57,22 +56,20 @@ class Reads:
 
     def cancel(self, token: Any) -> None:
         """Forget a read: nobody waits for it any more."""
-        for number, read in list(self._reads.items()):
-            if read.token == token:
-                del self._reads[number]
+        self._reads = {n: read for n, read in self._reads.items() if read.token != token}
 
     def ask(self, ask: Callable[[int], None], *, now: float) -> None:
         """Ask those that are not asked, or whose answer seems lost, if it is time for that."""
         if self._retry_at_s is None or now < self._retry_at_s or not self._reads:
             return
         for number, read in list(self._reads.items()):
-            if not read.is_asked or now - read.asked_at_s >= self._retry_s:
+            if read.ask_at_s <= now:
                 # A new number: a late answer to the old one must not count for a read
                 # that was asked again meanwhile. It would be true, but Raft has one slot.
                 del self._reads[number]
                 self._number += 1
                 self._reads[self._number] = read
-                read.is_asked, read.asked_at_s = True, now
+                read.ask_at_s = now + self._retry_s
                 ask(self._number)
         self._retry_at_s = now + self._retry_s
 
@@ -85,7 +82,7 @@ class Reads:
         """There is a new leader: ask what was not answered at once."""
         if self._reads:
             for read in self._reads.values():
-                read.is_asked = False
+                read.ask_at_s = now
             self._retry_at_s = now
 
     def receive_state(self, state: ReadState) -> None:
@@ -94,7 +91,7 @@ class Reads:
         if read is None:
             return
         if state.index is None:
-            read.is_asked = False
+            read.ask_at_s = 0.0  # when there is time
         else:
             del self._reads[state.request_id]
             self._events.append(ReadGranted(read.token))
@@ -115,8 +112,7 @@ class Reads:
 
     def fail_all(self) -> None:
         """Fail all reads: the member stops."""
-        for read in self._reads.values():
-            self._events.append(ReadFailed(read.token))
+        self._events += [ReadFailed(read.token) for read in self._reads.values()]
         self._reads.clear()
 
     def next_event(self) -> ReadGranted | ReadFailed | None:

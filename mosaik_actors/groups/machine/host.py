@@ -266,14 +266,10 @@ class Host:
             self._apply_system_entry(content, applied)
         self._runner.end_entry(entry.index, entry.term)
         if self.results.is_wanted:
-            self._keep_results()
+            for position, returned in self._runner.take_results():
+                self.sessions.results.add(position, returned)
             answers = applied.answers
             answers[answered_count:] = map(self._with_result, answers[answered_count:])
-
-    def _keep_results(self) -> None:
-        """Keep what the commands of this entry returned."""
-        for position, returned in self._runner.take_results():
-            self.sessions.results.add(position, returned)
 
     def _with_result(self, answer: CommandAnswer) -> CommandAnswer:
         """Return an answer with what is kept of the command's result."""

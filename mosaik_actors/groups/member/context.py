@@ -48,9 +48,7 @@ class MemberSpec:
 class Context:
     """What the pieces of one member share, for as long as it lives; see also `MemberSpec`."""
 
-    def __init__(
-        self, spec: MemberSpec, rng: Random, join_heartbeats: JoinHeartbeats, *, now: float
-    ) -> None:
+    def __init__(self, spec: MemberSpec, rng: Random, join_heartbeats: JoinHeartbeats) -> None:
         self.me = spec.me
         self.consensus: ConsensusConfig = spec.consensus
         self.settings: GroupsConfig = spec.settings
@@ -59,7 +57,6 @@ class Context:
             Credentials(spec.me, spec.network_id, spec.group_id, spec.key),
             spec.consensus,
             rng,
-            now=now,
             status=Status(),
             is_in_reach=spec.is_in_reach,
             allow=spec.allow,

@@ -70,7 +70,10 @@ class Continuing:
         context.warn(f"the voters are out of reach: going on from position {position} without them")
         context.notify(GroupTakenOver(followed, history.id, position))
         if isinstance(step, FollowHistory):
-            self._go_on_in(history, followed, step.commit_index)
+            # Of others; it has all that is committed here. Before the log is here up to its commit
+            # index, this member is non-voting, whatever the configuration that it has says.
+            kept, hard_state = _committed_entries(history), history.raft.hard_state
+            self._go_on_as(history, followed, hard_state, kept, (), step.commit_index)
         else:
             self.go_on_alone(history, followed, keeps_tail=history.counts_tail)
 
@@ -92,15 +95,6 @@ class Continuing:
         )
         hard_state = HardState(term, me, index + 2)
         self._go_on_as(before, history, hard_state, kept, added)
-
-    def _go_on_in(self, before: FollowedHistory, history: bytes, join_index: int) -> None:
-        """Go on in a history of others that continues this member's.
-
-        That has all that is committed here, and is committed up to `join_index`: before the log
-        is there, this member is non-voting, whatever the configuration that it has says.
-        """
-        kept, hard_state = _committed_entries(before), before.raft.hard_state
-        self._go_on_as(before, history, hard_state, kept, (), join_index)
 
     def _go_on_as(
         self,

@@ -24,7 +24,7 @@ from ..wire.bootstrap import PrepareVote, decode_prepare_vote, encode_message, e
 from ..wire.frames import JoinAccepted
 from ..wire.group_record import StoredGroup, encode_stored
 from ..wire.records import HardState, SnapshotMetadata, Voters
-from ..wire.status import MemberStanding
+from ..wire.status import MemberStanding, Status
 from .context import Context
 from .events import GroupTakenOver, HistoriesConflicted, HistoryMerged, StateReplaced
 from .history import Begin, FollowedHistory, StoredMember
@@ -79,6 +79,12 @@ class Following:
         self.bootstrap.update_peers(statuses, now=now)
         if self.history is not None:
             self.history.peers_changed(now=now)
+
+    def heeds(self, peer: PeerId, status: Status) -> bool:
+        """Return whether what a bonded peer says now is more than that the log here goes on."""
+        history, before = self.history, self._context.statuses[peer]
+        is_apart = history is None or history.id != status.history or history.sync.is_active
+        return is_apart or not status.has_only_moved_on(before)
 
     def begin_from(self, stored: StoredMember, *, now: float) -> None:
         """Go on where a durable member stopped, or look for a history. Called first."""

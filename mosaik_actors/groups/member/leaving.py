@@ -9,8 +9,8 @@ members here know what it has committed: they go on with that (`takeover`).
 
 from __future__ import annotations
 
-from ...ids import PeerId
-from ..raft.raft import Raft
+from math import inf
+
 from .context import Context
 from .history import FollowedHistory
 
@@ -41,7 +41,10 @@ class Leaving:
         staying = {peer: said for peer, said in here.items() if not said.is_leaving}
         transfer_targets = [peer for peer, status in staying.items() if not status.is_observer]
         if not transfer_targets:
-            return self.is_final and not all(_knows_all(history.raft, peer) for peer in staying)
+            # Until they know all that this one, as their leader, has committed.
+            progress = history.raft.progress
+            knows = [progress[peer].commit_known for peer in staying if peer in progress]
+            return self.is_final and min(knows, default=inf) < history.raft.commit_index
         if self.is_final:
             # Also of the learners: the leader may be about to promote this one.
             is_named = history.voter_changes.is_named(context.me)
@@ -49,9 +52,3 @@ class Leaving:
         voters = history.raft.configuration.voters
         could_lead = any(peer in voters for peer in transfer_targets)
         return history.raft.leader == context.me and could_lead
-
-
-def _knows_all(leading: Raft, peer: PeerId) -> bool:
-    """Return whether a member knows all that this one, as its leader, has committed."""
-    progress = leading.progress.get(peer)
-    return progress is None or progress.commit_known >= leading.commit_index

@@ -64,7 +64,7 @@ class GroupMember:
         stored: StoredMember,
         join_heartbeats: JoinHeartbeats = lambda _link_id: None,
     ) -> None:
-        self._context = context = Context(spec, rng, join_heartbeats, now=now)
+        self._context = context = Context(spec, rng, join_heartbeats)
         self.mesh = context.mesh  # what links do goes there; `pump` follows
         self.host = context.host
         self.statuses: Mapping[PeerId, Status] = MappingProxyType(context.statuses)
@@ -214,18 +214,11 @@ class GroupMember:
         Return False where nothing has changed by them, and no `pump` is needed.
         """
         mesh = self.mesh
-        for data in received:
-            if not mesh.is_repeated(link_id, data):
-                break
-        else:
-            mesh.note_heard(link_id, now=now)
-            return False
         is_pump_needed = False
         for data in received:
             if not data or data[0] == frames.MESH:
                 mesh.receive_frame(link_id, data, now=now)
-                self._take_mesh(now)
-                is_pump_needed = True
+                is_pump_needed |= self._take_mesh(now)
                 continue
             peer = mesh.peer_of(link_id)
             if peer is None:
@@ -363,11 +356,14 @@ class GroupMember:
             self._context.emit(SaveWanted(batch))
         self._flush()
 
-    def _take_mesh(self, now: float) -> None:
-        """Pass on what the mesh wants, and note who is there."""
-        have_changed = False
+    def _take_mesh(self, now: float) -> bool:
+        """Pass on what the mesh wants, note who is there; return whether a `pump` is needed."""
+        have_changed = is_pump_needed = False
         while (event := self.mesh.next_event()) is not None:
             match event:
+                case StatusChanged(peer, status) if not self._following.heeds(peer, status):
+                    self._context.statuses[peer] = status
+                    continue
                 case SendBondFrame(link_id, data):
                     self._context.out.setdefault(link_id, []).append(data)
                 case CloseLink(link_id, _):
@@ -383,9 +379,11 @@ class GroupMember:
                     have_changed = True
                 case _:
                     self._context.emit(event)
+            is_pump_needed = True
         if have_changed:
             self._context.status_count += 1
             self._following.note_statuses(now=now)
+        return is_pump_needed
 
     def _flush(self) -> None:
         for link_id in list(self._context.out):

@@ -114,7 +114,7 @@ class GroupView:
         """Return what is seen of a member, the leader included."""
         if peer == self.me:
             return MemberView(self.my_status, 0.0, 0, is_replicating=True)
-        return self.peers.get(peer, MemberView())
+        return self.peers.get(peer) or MemberView()
 
     def is_dead(self, peer: PeerId) -> bool:
         """Whether a member has been silent for too long."""

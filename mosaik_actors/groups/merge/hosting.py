@@ -91,7 +91,8 @@ class Hosting:
         """Put commands of a history that ended into the log."""
         run, system_entry = message.run, message.system_entry
         history, after, upto = key = _key_of(system_entry)
-        known = max(view.ledger.taken_of(history), self._proposed_upto(history))
+        proposed = [upto for other, _, upto in self._replaying if other == history]
+        known = max([view.ledger.taken_of(history), *proposed])
         if not view.is_leading:
             self._refuse_run(peer, run, wire.MergeRefusal.NOT_LEADER)
         elif _is_here(view, history, upto):
@@ -182,9 +183,6 @@ class Hosting:
                 asking.note_longer(request, now=now)
                 return wire.MergeRefusal.SHORTER
         return None
-
-    def _proposed_upto(self, history: bytes) -> int:
-        return max((upto for other, _, upto in self._replaying if other == history), default=0)
 
     def _has_room(self) -> bool:
         size_bytes = sum(held.size_bytes for held in self._replaying.values())

@@ -27,7 +27,7 @@ from typing import Final
 
 from ...errors import DecodeError
 from ..machine.ledger import Ledger, skip_commands
-from ..machine.sessions import CommandAnswer, Refusal, SessionLimits, Sessions
+from ..machine.sessions import Refusal, SessionLimits, Sessions
 from ..machine.sync_roles import LogReader
 from ..wire.commands import (
     COMMAND_BATCHES_MAX,
@@ -163,10 +163,10 @@ class ReplayStream:
 
     def _fresh_of(self, command_batch: CommandBatch, index: int) -> CommandBatch | None:
         """Return what of a command batch was applied, None for nothing."""
-        answers = self._sessions.apply(command_batch, index, _do_nothing)
+        answers = self._sessions.apply(command_batch, index, lambda given: [None] * len(given))
         answered = max(command_batch.answered, self._answered.get(command_batch.client, 0))
         self._answered[command_batch.client] = answered
-        fresh = [answer for answer in answers if _was_applied(answer)]
+        fresh = [a for a in answers if a.refusal is Refusal.NONE and not a.is_repeated]
         if not fresh:
             return None
         first = fresh[0].sequence
@@ -241,14 +241,6 @@ class _Chunk:
         self.command_batches.append(command_batch)
         self.size_bytes += _size(command_batch)
         self.command_count += command_batch.command_count
-
-
-def _do_nothing(payloads: Sequence[bytes]) -> list[bytes | None]:
-    return [None] * len(payloads)
-
-
-def _was_applied(answer: CommandAnswer) -> bool:
-    return answer.refusal is Refusal.NONE and not answer.is_repeated
 
 
 def _size(command_batch: CommandBatch) -> int:

@@ -8,7 +8,7 @@ from ...ids import PeerId
 from ...transport.address import PeerAddr
 from ...transport.close import CloseReason
 from ..wire.status import Status
-from .peer_heartbeats import NEVER, ConnectionHeartbeats
+from .peer_heartbeats import NEVER, BondHeartbeats
 
 
 @dataclass(slots=True, eq=False)
@@ -20,20 +20,28 @@ class BondState:
     status: Status  # what that member said of itself last
     formed_at: float
     heard_at: float  # when anything came over it last
-    heartbeats: ConnectionHeartbeats | None  # of its connection, for all groups
-    last_beat: bytes | None = None  # the same bytes once more say nothing new
+    heartbeats: BondHeartbeats | None  # of its connection, for all groups
 
     @property
     def has_heartbeats(self) -> bool:
         """Whether heartbeats of the peer's node have come over the connection."""
-        return self.heartbeats is not None and self.heartbeats.heard_at > NEVER
+        return self.heartbeats is not None and self.heartbeats.connection.heard_at > NEVER
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it does without heartbeats, so that silence says nothing (`StandingBonds`)."""
+        return self.heartbeats is not None and not self.heartbeats.is_needed
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether nobody need look how long it is silent before it is woken."""
+        return self.heartbeats is not None and self.heartbeats.is_watched
 
     @property
     def last_heard_at(self) -> float:
         """When the member, or its node over the same connection, was heard last."""
-        if self.heartbeats is None:
-            return self.heard_at
-        return max(self.heard_at, self.heartbeats.heard_at)
+        node_at = NEVER if self.heartbeats is None else self.heartbeats.connection.heard_at
+        return max(self.heard_at, node_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +105,6 @@ class StatusChanged:
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
-class TopologyChanged:
-    """`Mesh.bonds` may return something else than before; said once until it is handed out.
-
-    It is built anew when it is read next: in a large group, read it when somebody asks.
-    """
-
-
 _ToDo = DialWanted | AcceptLink | CloseLink | SendBondFrame
-_ToKnow = BondFormed | BondLost | StatusChanged | TopologyChanged
+_ToKnow = BondFormed | BondLost | StatusChanged
 MeshEvent = _ToDo | _ToKnow

@@ -40,15 +40,7 @@ from ...transport.close import SHUTDOWN, CloseCode, CloseReason
 from ..config import ConsensusConfig
 from ..wire.status import Status
 from .attempts import INCOMING_MAX, Attempt, Attempts, IncomingLink, OutgoingLink
-from .bond import (
-    AcceptLink,
-    BondState,
-    CloseLink,
-    DialWanted,
-    MeshEvent,
-    SendBondFrame,
-    TopologyChanged,
-)
+from .bond import AcceptLink, BondState, CloseLink, DialWanted, MeshEvent, SendBondFrame
 from .handshake import AcceptorHandshake, Credentials, OpenerHandshake
 from .redial import Redial
 from .standing_bonds import JoinHeartbeats, StandingBonds
@@ -84,7 +76,6 @@ class Mesh:
         config: ConsensusConfig,
         rng: Random,
         *,
-        now: float,
         status: Status,
         is_in_reach: Callable[[PeerId], bool] = lambda _peer: False,
         allow: Allow = lambda _peer: None,
@@ -97,9 +88,10 @@ class Mesh:
         self._config = config
         self._rng = rng
         self._events: deque[MeshEvent] = deque()
+        self._proof_timeout_s = max(PROOF_TIMEOUT_S_MIN, config.bond_timeout_s)
         self._redial = Redial(me, rng)
         self._attempts = Attempts()
-        self._bonds = StandingBonds(me, config, rng, self._events, status, join_heartbeats, now=now)
+        self._bonds = StandingBonds(me, config, rng, self._events, status, join_heartbeats)
         self._has_left = False
         self._timer_at: float | None = None
         self._is_timer_stale = False
@@ -145,8 +137,8 @@ class Mesh:
 
         Others learn it with the next heartbeat, at once when they may have to act on it.
         """
-        if self._bonds.set_status(status, now=now):
-            self._is_timer_stale = True
+        self._bonds.set_status(status, now=now)
+        self._is_timer_stale = True
 
     def recheck(self, *, now: float) -> None:
         """Ask `allow` again: end the bonds it refuses, dial those it accepts now."""
@@ -222,20 +214,13 @@ class Mesh:
                 self._receive_proof(link_id, data, now)
                 return
             bond.heard_at = now
-            if data == bond.last_beat:
-                return
             frame = decode_frame(data)
             if isinstance(frame, Leave):
                 self._close_bond(bond, _PEER_LEFT, now=now, was_graceful=True)
             else:
-                self._bonds.take(bond, frame, data)
+                self._bonds.take(bond, frame, now=now)
         except RemoteError as exc:
             self.close_link(link_id, _reason_of(exc), now=now)
-
-    def is_repeated(self, link_id: int, data: bytes) -> bool:
-        """Return whether a frame says what the last heartbeat said: `note_heard` is enough."""
-        bond = self._bonds.by_link.get(link_id)
-        return bond is not None and data == bond.last_beat
 
     def note_heard(self, link_id: int, *, now: float) -> None:
         """Note that a frame of others came over a link."""
@@ -285,12 +270,7 @@ class Mesh:
 
     def next_event(self) -> MeshEvent | None:
         """Return the oldest event not yet handed out, or None."""
-        if not self._events:
-            return None
-        event = self._events.popleft()
-        if type(event) is TopologyChanged:
-            self._bonds.topology_waits = False  # the next change is published again
-        return event
+        return self._events.popleft() if self._events else None
 
     # Helpers: dialling and proving.
 
@@ -354,10 +334,6 @@ class Mesh:
     def _check_allowed(self, peer: PeerId) -> None:
         if (text := self.allow(peer)) is not None:
             raise RemoteError(text, CloseCode.GROUP_NOT_ALLOWED)
-
-    @property
-    def _proof_timeout_s(self) -> float:
-        return max(PROOF_TIMEOUT_S_MIN, self._config.bond_timeout_s)
 
     def _is_free(self, peer: PeerId) -> bool:
         return peer not in self.bonded and not self._attempts.all_with(peer)

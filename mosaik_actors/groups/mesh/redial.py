@@ -121,8 +121,7 @@ class Redial:
         """Note that this one has left."""
         if (one := self._candidates.get(peer)) is not None:
             one.failures = _DOUBLINGS_MAX
-            one.trouble = LEFT
-            self._wait(peer, one, now)
+            self.note_failure(peer, LEFT, now=now)
 
     def hurry_refused(self, *, now: float) -> None:
         """Let those that we refused be dialled at once: we may have changed our mind."""

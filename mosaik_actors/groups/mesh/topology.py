@@ -30,7 +30,7 @@ class Topology:
 
     def __init__(self, me: PeerId) -> None:
         self._me = me
-        self._told_by: dict[PeerId, dict[PeerId, None]] = {}
+        self.told_by: dict[PeerId, dict[PeerId, None]] = {}  # whom each says it is bonded with
         self._told: dict[PeerId, None] = {}
         self._bonds: tuple[Bond, ...] | None = ()
 
@@ -39,18 +39,18 @@ class Topology:
 
         That is what all others were told before, so that `take_news` suits all.
         """
-        self._told_by[peer] = {}
+        self.told_by[peer] = {}
         self._bonds = None
         return Peers(tuple(self._told))
 
     def remove(self, peer: PeerId) -> None:
         """Note that a bond of ours has ended."""
-        del self._told_by[peer]
+        del self.told_by[peer]
         self._bonds = None
 
     def take_news(self) -> Peers | None:
         """Return what to tell all our bonds, None for nothing; then they have been notified."""
-        own, told = self._told_by, self._told
+        own, told = self.told_by, self._told
         news = Peers(
             tuple([peer for peer in own if peer not in told]),
             tuple([peer for peer in told if peer not in own]),
@@ -58,31 +58,21 @@ class Topology:
         self._told = dict.fromkeys(own)
         return news if news.added or news.removed else None
 
-    def receive(self, teller: PeerId, news: Peers) -> bool:
-        """Take in what a bonded peer says of its bonds; return whether that changed anything.
-
-        Raises `RemoteError` where it would have too many.
-        """
-        known = self._told_by[teller]
-        changed = False
+    def receive(self, teller: PeerId, news: Peers) -> None:
+        """Take in a peer's bonds, as it says. Raises `RemoteError` where they are too many."""
+        known = self.told_by[teller]
         for peer in news.removed:
-            if peer in known:
-                del known[peer]
-                changed = True
-        added = [p for p in news.added if p not in known and p != self._me and p != teller]
-        known.update(dict.fromkeys(added))
-        changed = changed or bool(added)
+            known.pop(peer, None)
+        known.update(dict.fromkeys([p for p in news.added if p not in (self._me, teller)]))
         if len(known) > MEMBERS_MAX:
             raise RemoteError(f"bonds with {len(known)} peers, {MEMBERS_MAX} at most")
-        if changed:
-            self._bonds = None
-        return changed
+        self._bonds = None
 
     def bonds(self) -> tuple[Bond, ...]:
         """Return every bond that is known, our own included, in order."""
         if self._bonds is None:
-            known = {make_bond(self._me, peer): None for peer in self._told_by}
-            for teller, told in self._told_by.items():
+            known = {make_bond(self._me, peer): None for peer in self.told_by}
+            for teller, told in self.told_by.items():
                 known |= {make_bond(teller, peer): None for peer in told}
             self._bonds = tuple(sorted(known))
         return self._bonds

@@ -7,6 +7,7 @@ when asked: a learner may have been promoted without having heard of it yet (Raf
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from ...errors import RemoteError
@@ -101,6 +102,7 @@ class Follower(Role):
             self.liveness = replica.liveness_of(sender)
             doubt_s = DOUBT_FACTOR * replica.settings.quiesced_interval
             self._quiesced_until_s = replica.now + doubt_s
+            self.recheck_quiescence()
         if message.round:
             is_quiesced = self.liveness is not None
             reply = HeartbeatReply(replica.term, message.round, replica.commit_index, is_quiesced)
@@ -141,8 +143,6 @@ class Follower(Role):
     def handle_timer(self) -> None:
         """The leader is silent: stand for election, or if that may not be, wait for another."""
         replica = self._replica
-        if replica.now < replica.election_at_s:
-            return
         self.recheck_quiescence()
         if replica.now < replica.election_at_s:
             return
@@ -161,10 +161,12 @@ class Follower(Role):
             return
         heard_s = replica.inside(liveness.last_heard_at)
         replica.leader_heard_s = max(replica.leader_heard_s, heard_s)
-        is_over = replica.now >= self._quiesced_until_s
-        if is_over or replica.liveness_of(replica.leader) is not liveness:
+        until_s = replica.leader_heard_s + replica.election_wait_s
+        if replica.liveness_of(replica.leader) is not liveness:
             self.liveness = None
-        replica.election_at_s = replica.leader_heard_s + replica.election_wait_s
+        elif liveness.is_watched:
+            until_s = inf  # there is nothing to look for
+        replica.election_at_s = min(until_s, self._quiesced_until_s)
 
     def leave(self) -> None:
         """Fail the reads that were not answered: the leader is gone, or the role ends."""

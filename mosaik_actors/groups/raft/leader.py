@@ -13,6 +13,7 @@ What it sends to whom, and when, is in `replication`.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from ...errors import RemoteError
@@ -119,8 +120,11 @@ class Leader(Role):
         """Wake those whose life is not to be relied on, and see how long a quorum is heard."""
         replica = self._replica
         self.replication.hear_quiesced()
-        heard: dict[PeerId, float] = {peer: p.heard_s for peer, p in self.progress.items()}
-        heard[replica.me] = replica.now
+        heard: dict[PeerId, float] = {
+            peer: inf if p.liveness is not None and p.liveness.is_watched else p.heard_s
+            for peer, p in self.progress.items()
+        }
+        heard[replica.me] = inf
         heard_s = agreed(replica.deciding, heard)
         self._quorum_until_s = heard_s + replica.settings.election_timeout
 

@@ -18,7 +18,7 @@ What ends it, at once and at each side for itself:
       when the other says that it has another history, leader or term;
     * a request for a vote that comes to the leader;
     * doubt: the leader sends a heartbeat once in `RaftConfig.quiesced_interval` all the same, and a
-      follower that gets none for `DOUBT_FACTOR` times as long relies on messages alone.
+      follower that gets none for `DOUBT_FACTOR` times as long stands for election.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class Liveness(Protocol):
     @property
     def last_heard_at(self) -> float:
         """When anything of it was heard last, on the caller's clock."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the caller calls `recheck_quiescence` before it is silent for a timeout."""
 
 
 LivenessOf = Callable[[PeerId], Liveness | None]

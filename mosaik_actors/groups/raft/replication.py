@@ -107,8 +107,7 @@ class Replication:
             if (liveness := progress.liveness) is None:
                 continue
             self._note_heard(progress)
-            is_silent = replica.now - progress.heard_s >= replica.settings.election_timeout
-            if is_silent or replica.liveness_of(peer) is not liveness:
+            if not liveness.is_watched or replica.liveness_of(peer) is not liveness:
                 self.wake(peer)
 
     def wake(self, peer: PeerId) -> None:
@@ -150,8 +149,8 @@ class Replication:
         """Note when a quiesced follower was heard: what counts from now on may take a while."""
         if (liveness := progress.liveness) is not None:
             replica = self._replica
-            # The clock is observed when the quorum is looked at: once in that time, at least.
-            ahead_s = replica.settings.election_timeout
+            # The clock is observed when heartbeats leave: once in that time, at least.
+            ahead_s = replica.settings.quiesced_interval
             heard_s = replica.inside(liveness.last_heard_at, ahead_s=ahead_s)
             progress.heard_s = max(progress.heard_s, heard_s)
 

@@ -318,7 +318,7 @@ class LogState:
 
     def check(self, batch: SaveBatch) -> Shape:
         """Return the outline after a batch, without taking it in. Raises `BatchError`."""
-        return self.shape.after(batch, self._term_at)
+        return self.shape.after(batch, lambda index: self._entries[self._offset(index)].term)
 
     def apply(self, batch: SaveBatch) -> None:
         """Take in a batch. Raises `BatchError`, and then nothing has changed."""
@@ -336,9 +336,6 @@ class LogState:
 
     def _offset(self, index: int) -> int:
         return bisect_left(self._entries, index, key=lambda entry: entry.index)
-
-    def _term_at(self, index: int) -> int:
-        return self._entries[self._offset(index)].term
 
 
 class InMemory:

@@ -60,3 +60,8 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
     ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=ANCESTOR_COUNT_MAX)] = ()
     is_abandoned: bool = False  # all voters are gone, and others may go on (`takeover`)
     is_admitted: bool = False  # its leader has said that its place is final (`Admitted`)
+
+    def has_only_moved_on(self, before: Status) -> bool:
+        """Return whether nothing differs but how far the member is: nobody has to act on that."""
+        at = {"commit_index": self.commit_index, "position": self.position}
+        return self == msgspec.structs.replace(before, **at)

@@ -49,6 +49,7 @@ class Life:
 
     def __init__(self, last_heard_at: float) -> None:
         self.last_heard_at = last_heard_at
+        self.is_watched = True
 
 
 class Cores:
@@ -162,7 +163,16 @@ class Cores:
         """Have the nodes of replicas be heard by all others at this moment."""
         for number in numbers:
             for other in range(len(self.rafts)):
-                self.lives.setdefault((other, number), Life(self.now)).last_heard_at = self.now
+                life = self.lives.setdefault((other, number), Life(self.now))
+                life.last_heard_at, life.is_watched = self.now, True
+
+    def note_silent(self) -> None:
+        """Have replicas look at the nodes that they have not heard for most of a timeout."""
+        patience_s = 0.8 * self.settings.election_timeout
+        for (at, _), life in self.lives.items():
+            if life.is_watched and self.now - life.last_heard_at >= patience_s:
+                life.is_watched = False
+                self.rafts[at].recheck_quiescence(now=self.now)
 
     def isolate(self, *numbers: int) -> None:
         """Cut replicas off from the others, both ways."""

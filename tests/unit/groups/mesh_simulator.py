@@ -29,7 +29,6 @@ from mosaik_actors.groups.mesh.bond import (
     MeshEvent,
     SendBondFrame,
     StatusChanged,
-    TopologyChanged,
 )
 from mosaik_actors.groups.mesh.handshake import Credentials
 from mosaik_actors.groups.mesh.key import GroupKey
@@ -85,7 +84,6 @@ class Node:
         self.tokens: dict[End, int] = {}
         self.bonds: dict[PeerId, int] = {}
         self.statuses: dict[PeerId, Status] = {}
-        self.topology: tuple[Bond, ...] = ()
         self.events: list[tuple[float, MeshEvent]] = []
         self.status = Status()
 
@@ -93,13 +91,12 @@ class Node:
         """Begin a new life, with nothing remembered."""
         self.life += 1
         self.is_up = True
-        self.ends, self.tokens, self.bonds, self.statuses, self.topology = {}, {}, {}, {}, ()
+        self.ends, self.tokens, self.bonds, self.statuses = {}, {}, {}, {}
         rng = Random(f"{self.sim.seed} {self.me} {self.life}")
         self.mesh = Mesh(
             Credentials(self.me, NETWORK, GROUP, KEY),
             self.sim.config,
             rng,
-            now=self.sim.now,
             status=self.status,
         )
         self.learn(self.known)
@@ -160,8 +157,6 @@ class Node:
             case StatusChanged(to, status):
                 assert self.statuses[to] != status
                 self.statuses[to] = status
-            case TopologyChanged():
-                self.topology = self.mesh.bonds()
 
     # What the network brings.
 
@@ -380,7 +375,7 @@ class Simulation:
             assert one.ends[link_id].other.link_id == other.mesh.link_of(one.me)
         for node in self.nodes:
             assert node.mesh.bonds() == mesh
-            assert node.topology == mesh
+            assert node.mesh.bonds() == mesh
             assert len(node.ends) == len(ids) - 1, "links are left over"
             assert not node.tokens
             assert node.bonds == {to: bond.link_id for to, bond in node.mesh.bonded.items()}

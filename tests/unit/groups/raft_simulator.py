@@ -64,6 +64,7 @@ class Life:
         self._of = of
         self._life = of.life
         self._heard_at = at.now
+        self.is_watched = True
 
     @property
     def last_heard_at(self) -> float:
@@ -73,6 +74,13 @@ class Life:
             self._at.sim.counts["heard while quiesced"] += 1
             self._heard_at = self._at.now
         return self._heard_at
+
+    def watch(self) -> bool:
+        """Look once in a heartbeat's time; return whether it was not heard for long just now."""
+        silent_s = self._at.now - self.last_heard_at
+        before = self.is_watched
+        self.is_watched = silent_s < self._at.sim.settings.election_timeout / 2
+        return before and not self.is_watched
 
 
 class Node:
@@ -141,6 +149,19 @@ class Node:
         )
         self.commit_seen = self.raft.commit_index
         self.pump()
+        if not self.sim.seed % 3:
+            self.watch(self.life)
+
+    def watch(self, life: int) -> None:
+        """Have the replica look at nodes that have fallen silent."""
+        if life != self.life:
+            return
+        fallen = [each for each in self.lives.values() if each.watch()]
+        if fallen:
+            self.sim.counts["fell silent while quiesced"] += 1
+            self.raft.recheck_quiescence(now=self.now)
+            self.pump()
+        self.sim.later(self.sim.settings.heartbeat_interval, self.watch, life)
 
     def liveness_of(self, other: PeerId) -> Life | None:
         """Return what shows that another replica lives, in every third run."""

@@ -23,7 +23,6 @@ from mosaik_actors.groups.mesh.bond import (
     MeshEvent,
     SendBondFrame,
     StatusChanged,
-    TopologyChanged,
 )
 from mosaik_actors.groups.mesh.handshake import Credentials
 from mosaik_actors.groups.mesh.key import GroupKey
@@ -69,7 +68,6 @@ def make(
         Credentials(me, NETWORK, group, key),
         config,
         Random(f"{me} {now}"),
-        now=now,
         status=status or Status(),
         allow=allow,
     )
@@ -193,12 +191,11 @@ def test_bond_forms_in_order_and_tells_both_statuses() -> None:
 
     # 4. The acceptor confirms before anything else may go over the link.
     acceptor.receive_frame(7, sent.data, now=0.3)
-    confirm, formed, changed = drain(acceptor)
+    confirm, formed = drain(acceptor)
     assert formed == BondFormed(SMALL, 7, Status(term=3))
-    assert changed == TopologyChanged()
     assert isinstance(confirm, SendBondFrame)
     opener.receive_frame(8, confirm.data, now=0.4)
-    assert drain(opener) == [BondFormed(LARGE, 8, Status(term=5)), TopologyChanged()]
+    assert drain(opener) == [BondFormed(LARGE, 8, Status(term=5))]
     assert opener.peer_of(8) == LARGE
     assert opener.bonded[LARGE].status == Status(term=5)
     assert acceptor.bonded[SMALL].status == Status(term=3)
@@ -504,24 +501,20 @@ def test_heartbeats_go_out_with_the_status_and_more_rarely_when_it_is_the_same()
         if number >= 9:  # something new each time: it is said at the usual pace
             one.set_status(Status(commit_index=7 + (number + 1) // 10 * (number + 1)), now=due_at)
     jitter_s = CONFIG.heartbeat_jitter + 1e-9
-    for gap_s in (*gaps[:2], *gaps[10:]):
+    for gap_s in (gaps[0], *gaps[10:]):
         assert -1e-9 <= gap_s - CONFIG.heartbeat_interval <= jitter_s
     # Four of them within the time after which the bond would count as silent.
     for gap_s in gaps[2:10]:
         assert -1e-9 <= gap_s - CONFIG.bond_timeout_s / 4 <= jitter_s
 
 
-def test_a_repeated_heartbeat_is_known_as_such() -> None:
+def test_a_heartbeat_that_says_the_same_is_no_event() -> None:
     one, _ = bonded_pair()
     beat = encode_frame(Beat(Status(commit_index=7)))
-    assert not one.is_repeated(1, beat)
     one.receive_frame(1, beat, now=0.1)
     assert StatusChanged(LARGE, Status(commit_index=7)) in drain(one)
-    assert one.is_repeated(1, beat)
     one.receive_frame(1, beat, now=0.2)
     assert drain(one) == [], "nothing has changed"
-    assert not one.is_repeated(1, encode_frame(Beat(Status(commit_index=8))))
-    assert not one.is_repeated(99, beat), "no bond"
 
 
 def test_one_heartbeat_is_encoded_for_all() -> None:
@@ -606,7 +599,7 @@ def test_bonds_between_others_are_learnt_and_forgotten() -> None:
     middle = sim.nodes[1]
 
     def seen_by(number: int) -> tuple[Bond, ...]:
-        return sim.nodes[number].topology
+        return sim.nodes[number].mesh.bonds()
 
     assert seen_by(0) == (Bond(SMALL, MIDDLE), Bond(SMALL, LARGE), Bond(MIDDLE, LARGE))
 
@@ -647,18 +640,6 @@ def test_newcomer_is_told_of_all_bonds() -> None:
     assert newcomer.bonds() == (Bond(SMALL, MIDDLE), Bond(SMALL, LARGE))
 
 
-def test_change_of_topology_is_said_once_until_it_is_handed_out() -> None:
-    _, other = bonded_pair()
-    for number in range(3, 8):
-        other.receive_frame(1, encode_frame(Peers((peer(number),))), now=0.1)
-    assert drain(other) == [TopologyChanged()]
-    other.receive_frame(1, encode_frame(Peers((peer(3),), (peer(99),))), now=0.1)
-    assert drain(other) == [], "it knew that"
-    other.receive_frame(1, encode_frame(Peers((), (peer(3),))), now=0.1)
-    assert drain(other) == [TopologyChanged()]
-    assert Bond(SMALL, peer(3)) not in other.bonds()
-
-
 def test_member_that_tells_of_too_many_bonds_loses_its_own() -> None:
     _, other = bonded_pair()
     many = [PeerId(bytes([9]) + number.to_bytes(31)) for number in range(MEMBERS_MAX + 1)]
@@ -678,7 +659,7 @@ def test_departure_is_told_and_nobody_dials_soon() -> None:
     other.receive_peers(peers(SMALL), now=0.0)
     one.leave(now=1.0)
     events = drain(one)
-    assert [type(e) for e in events] == [SendBondFrame, CloseLink, BondLost, TopologyChanged]
+    assert [type(e) for e in events] == [SendBondFrame, CloseLink, BondLost]
     assert only(events, CloseLink).reason.code == CloseCode.GRACEFUL_SHUTDOWN
     assert only(events, BondLost).was_graceful
 
@@ -784,7 +765,7 @@ def test_sign_of_life_costs_next_to_nothing() -> None:
 
 
 def test_heartbeats_are_cheap() -> None:
-    """For 100 bonds: sending them all, and taking in one that says nothing new."""
+    """For 100 bonds: sending them all, and taking in one, though it says nothing new."""
     mesh = bonded_with_many(100)
     beat = encode_frame(Beat(Status(commit_index=1)))
     for link in range(100):
@@ -805,5 +786,5 @@ def test_heartbeats_are_cheap() -> None:
             lambda: mesh.receive_frame(7, beat, now=0.2), number=5000, repeat=5, timer=process_time
         )
     )
-    assert taken / 5000 < 3e-6
+    assert taken / 5000 < 1e-5
     assert drain(mesh) == []

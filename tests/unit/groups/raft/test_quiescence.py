@@ -42,6 +42,7 @@ def pass_time(cores: Cores, seconds: float, *alive: int) -> None:
     while cores.now < until:
         cores.now += 0.05
         cores.note_alive(*alive)
+        cores.note_silent()
         for number, raft in enumerate(cores.rafts):
             if raft.get_timer() <= cores.now:
                 raft.handle_timer(now=cores.now)
@@ -122,6 +123,24 @@ def test_proposal_wakes_everybody_and_is_committed_at_once() -> None:
     assert cores.rafts[0].get_timer() <= cores.now + cores.settings.heartbeat_interval
     pass_time(cores, 2.0, 0, 1, 2)
     assert is_quiesced(cores)
+
+
+def test_proposal_after_a_long_rest_does_not_depose_the_leader() -> None:
+    """It counts when the others were heard, though its core has looked at no clock for long."""
+    cores = quiesced()
+    leader = cores.rafts[0]
+    while cores.now - leader.now < 3 * cores.settings.election_timeout:
+        pass_time(cores, 0.05, 0, 1, 2)
+    assert leader.propose(b"x")
+    cores.pump(0)
+    leader.handle_timer(now=cores.now)
+    assert leader.is_leader
+    # From then on answers count: without any it steps down, as ever.
+    cores.isolate(0)
+    pass_time(cores, cores.settings.election_timeout - 0.2, 0)
+    assert leader.is_leader
+    pass_time(cores, 0.4, 0, 1, 2)
+    assert not leader.is_leader
 
 
 def test_agreement_that_comes_after_a_proposal_is_void() -> None:
