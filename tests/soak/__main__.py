@@ -60,12 +60,10 @@ class Progress:
 def soak(carrier: str, seconds: float, seed: int) -> None:
     """Play rounds for so long, and check; raises `SoakFailed`."""
     progress = Progress(carrier, seconds)
-    tracemalloc.start()
     try:
         grown_bytes = asyncio.run(live(carrier, seed, progress.goes_on))
     finally:
         progress.show("\n")
-        tracemalloc.stop()
     ends = ", ".join(f"{count} {name}" for name, count in sorted(progress.tally.ends.items()))
     sys.stdout.write(f"        links: {ends}; grown by {grown_bytes / 1024:.1f} KiB\n")
 

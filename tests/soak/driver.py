@@ -153,12 +153,13 @@ class Soak:
         self.tally.rounds += 1
 
     async def settle(self) -> None:
-        """Have one idle connection, as there is after a round without a cut."""
+        """Have one idle connection, made anew."""
         here, there = self._endpoints
+        here.disconnect(there.peer_id, SUCCESS)
+        await until(lambda: not here.connected_peers() and not there.connected_peers())
         number, self._next_number = self._next_number, self._next_number + 1
         plan = LinkPlan(number, 0, 0, Fate.DONE, 0, SUCCESS, ((), ()), (0, 0), (False, False))
         await self._play(RoundPlan((plan,), None, 0))
-        await until(lambda: here.connected_peers() and there.connected_peers())
 
     async def _play(self, plan: RoundPlan) -> None:
         self._plans = {link.number: link for link in plan.links}

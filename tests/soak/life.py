@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,9 +19,10 @@ GROWN_BYTES_MAX = 64 * 1024
 
 
 async def live(carrier: str, seed: int, goes_on: Callable[[Tally], bool]) -> int:
-    """Play rounds as long as `goes_on` says so; `tracemalloc` runs. Return the bytes grown.
+    """Play rounds as long as `goes_on` says so. Return by how many bytes the package has grown.
 
-    It is asked after each round but those to warm up. Cancelled, it does what comes at the end.
+    It is asked after each round but those to warm up, and from then on `tracemalloc` runs.
+    Cancelled meanwhile, it does what comes at the end.
 
     Raises:
         SoakFailed: Something was not as it must be.
@@ -46,13 +48,17 @@ async def live(carrier: str, seed: int, goes_on: Callable[[Tally], bool]) -> int
 async def _play(soak: Soak, goes_on: Callable[[Tally], bool]) -> int:
     for _ in range(WARM_UP_ROUNDS):
         await soak.play()
-    await soak.settle()
-    held_bytes = package_bytes()
-    with suppress(asyncio.CancelledError):
-        while goes_on(soak.tally):
-            await soak.play()
-    await soak.settle()
-    return package_bytes() - held_bytes
+    tracemalloc.start()
+    try:
+        await soak.settle()
+        held_bytes = package_bytes()
+        with suppress(asyncio.CancelledError):
+            while goes_on(soak.tally):
+                await soak.play()
+        await soak.settle()
+        return package_bytes() - held_bytes
+    finally:
+        tracemalloc.stop()
 
 
 def _risen(before: dict[str, int]) -> dict[str, int]:
