@@ -34,7 +34,10 @@ _MEMORY = "links own_link_count _dirty _before_flush _on_the_way _due_count _is_
 
 
 def held_by(endpoint: Endpoint) -> Held:
-    """Return what an endpoint without links holds, by name; empty when that is nothing."""
+    """Return what an endpoint without links holds, by name; empty when that is nothing.
+
+    A connection that another one replaced goes a second later; so it counts for nothing here.
+    """
     held: Held = {}
     if isinstance(endpoint, MemoryEndpoint):
         for memory in endpoint._connections.values():
@@ -46,10 +49,9 @@ def held_by(endpoint: Endpoint) -> Held:
     held |= _held(endpoint._outbound, "_dirty _is_flush_scheduled _paths")
     peers = endpoint._connections.peers
     surplus = {
-        "connections": len(connections) - 1,
+        "connections": sum(not one.is_retiring for one in connections) - 1,
         "connections by peer": sum(map(len, peers._by_peer.values())) - len(connections),
         "timers": len(endpoint._outbound._timers) - len(connections),
-        "ports": len(endpoint._connections._ports) - len(connections),
     }
     held |= {name: count for name, count in surplus.items() if count > 0}
     for connection in connections:
