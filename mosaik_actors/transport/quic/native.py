@@ -385,7 +385,11 @@ class NativeEngine:
         if waiting is not None:
             waiting.append((data, is_end))
         else:
-            self._core.send_stream(stream_id, data, is_end)
+            try:
+                self._core.send_stream(stream_id, data, is_end)
+            except ValueError:  # a late reset by the peer made it look new, and it has ended
+                self._written.discard(stream_id)
+                return
         if is_end:
             self._written.discard(stream_id)
         self._unsettled[stream_id] = self._unsettled.get(stream_id, 0) + len(data)
