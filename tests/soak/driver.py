@@ -246,7 +246,7 @@ class Soak:
         for write in plan.writes[side]:
             self._write(link, write)
             if plan.is_patient[side]:
-                await reader.until(lambda: link.unsent_bytes <= HIGH_WATER_BYTES)
+                await until(lambda: not link.is_open or link.unsent_bytes <= HIGH_WATER_BYTES)
             await _turns(write.turns)
         await asyncio.wait((late,))
         if plan.closer != side:

@@ -1,14 +1,10 @@
 """A moment of the soak, on every carrier: `python -m tests.soak` goes on for as long as one likes."""
 
-import asyncio
-
 import pytest
 
-from tests.soak.driver import Soak, SoakFailed
 from tests.soak.life import WARM_UP_ROUNDS, live
-from tests.soak.plan import Fate, plan_round
 
-from .endpoints import KINDS, Inbox, endpoint_maker
+from .endpoints import KINDS
 
 ROUNDS = 12
 
