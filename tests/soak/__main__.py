@@ -2,11 +2,12 @@
 
     python -m tests.soak [--carrier NAME] [--seconds N] [--seed S]
 
-Links are opened and closed, refused, cancelled, closed in the midst of what comes, aborted in mid-frame;
-frames of 0 bytes to 300 KiB go both ways, one by one and in bursts; connections are ended
-and dialled anew. See `driver` for what must hold after each round. At the end nothing is alive
-of what belonged to the endpoints, and the package's memory has not grown. Ctrl-C ends it with what
-came until then. When a check fails, the exit code is 1, and the seed is shown, which plans the same again.
+Links are opened and closed, refused, cancelled, closed in the midst of what comes, aborted in
+mid-frame; frames of 0 bytes to 300 KiB go both ways, one by one and in bursts; connections are
+ended and dialled anew. See `driver` for what must hold after each round. At the end nothing is
+alive of what belonged to the endpoints, and the package's memory has not grown. Ctrl-C ends it
+with what came until then. When a check fails, the exit code is 1, and the seed is shown, which
+plans the same again.
 """
 
 from __future__ import annotations

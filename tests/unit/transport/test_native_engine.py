@@ -315,6 +315,22 @@ def test_stream_that_is_given_up_ends_at_both_sides(natives: tuple[bool, bool]) 
     assert not acceptor.may_receive(stream_id)
 
 
+def test_a_reset_that_comes_after_both_ends_changes_nothing() -> None:
+    path = Path((True, True))
+    path.admit()
+    dialler, acceptor = path.both
+    stream_id = dialler.open_stream()
+    dialler.write(stream_id, b"x", is_end=True)
+    path.run(0.5)
+    acceptor.write(stream_id, b"y", is_end=True)
+    assert isinstance(acceptor, NativeEngine)
+    acceptor._take(("stream_reset", stream_id, 77))
+    acceptor.write(stream_id, b"", is_end=True)
+    path.run(0.5)
+    assert not acceptor.may_receive(stream_id)
+    assert not acceptor.unacked_bytes(stream_id)
+
+
 @WHO
 def test_close_carries_code_and_text(natives: tuple[bool, bool]) -> None:
     path = Path(natives)

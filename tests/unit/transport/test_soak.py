@@ -1,4 +1,4 @@
-"""A moment of the soak, on every carrier: `python -m tests.soak` goes on for as long as one likes."""
+"""A moment of the soak, on every carrier; `python -m tests.soak` goes on for as long as wanted."""
 
 import pytest
 
