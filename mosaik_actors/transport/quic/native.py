@@ -328,10 +328,8 @@ class NativeEngine:
                 self.events.append(CidIssued(cid))
             case ("connection_id_retired", cid, *_):
                 self.events.append(CidRetired(cid))
-            case ("peer_closed", bool(is_application), int(code), _, reason):
-                self._peer_reason = reason_of_end(
-                    code, _as_text(reason), is_application=is_application
-                )
+            case ("peer_closed", bool(is_own), int(code), _, reason):  # a code of ours, or QUIC's
+                self._peer_reason = reason_of_end(code, _as_text(reason), is_application=is_own)
             case ("protocol_error", int(code), _, reason):
                 self._peer_reason = reason_of_end(code, _as_text(reason), is_application=False)
             case ("connection_terminated", int(code), frame_type, reason):
@@ -385,11 +383,8 @@ class NativeEngine:
         if waiting is not None:
             waiting.append((data, is_end))
         else:
-            try:
+            with suppress(ValueError):  # it has ended, and a late reset made it look new
                 self._core.send_stream(stream_id, data, is_end)
-            except ValueError:  # a late reset by the peer made it look new, and it has ended
-                self._written.discard(stream_id)
-                return
         if is_end:
             self._written.discard(stream_id)
         self._unsettled[stream_id] = self._unsettled.get(stream_id, 0) + len(data)

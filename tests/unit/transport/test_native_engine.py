@@ -29,7 +29,7 @@ from mosaik_actors.transport.engine_face import QuicEngine
 from mosaik_actors.transport.proven_peer import ProvenPeer
 from mosaik_actors.transport.quic.choice import choose_engine
 from mosaik_actors.transport.quic.engine import EngineFactory
-from mosaik_actors.transport.quic.native import UNPROVEN_DATAGRAM_BYTES_MAX
+from mosaik_actors.transport.quic.native import UNPROVEN_DATAGRAM_BYTES_MAX, NativeEngine
 from mosaik_actors.transport.quic.native_handshake import STREAMS_MAX
 from mosaik_actors.transport.relay.paths import relayed_addr
 
