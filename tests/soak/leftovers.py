@@ -51,6 +51,7 @@ def held_by(endpoint: Endpoint) -> Held:
     surplus = {
         "connections": sum(not one.is_retiring for one in connections) - 1,
         "connections by peer": sum(map(len, peers._by_peer.values())) - len(connections),
+        "addresses": len(endpoint._connections.datagrams._remotes) - len(connections),
         "timers": len(endpoint._outbound._timers) - len(connections),
     }
     held |= {name: count for name, count in surplus.items() if count > 0}

@@ -173,7 +173,8 @@ class Demultiplexer:
         if not isinstance(connection, QuicConnection):
             return
         remote = connection.remote
-        if remote is not None and remote != self._remotes.get(connection):
+        is_elsewhere = remote is not None and remote != self._remotes.get(connection)
+        if remote is not None and is_elsewhere and connection in self.connections:
             self._unlist(connection)
             self._list(connection, remote)
 
