@@ -173,7 +173,8 @@ class Demultiplexer:
         if not isinstance(connection, QuicConnection):
             return
         remote = connection.remote
-        if remote is not None and remote != self._remotes.get(connection):
+        is_elsewhere = remote is not None and remote != self._remotes.get(connection)
+        if remote is not None and is_elsewhere and connection in self.connections:
             self._unlist(connection)
             self._list(connection, remote)
 
@@ -406,7 +407,8 @@ class Demultiplexer:
                 remote = self.direct.relayed_addr_of(remote) or remote
             for connection in self._by_remote.get(remote, ()):
                 if connection.quic.peer_cid == lost_cid:
-                    self._on_lost(connection, remote)
+                    if not connection.quic.is_ending:  # ended by the peer, it means nothing there
+                        self._on_lost(connection, remote)
                     return
         elif answer is not None:
             # Only to peers, so that nobody is made to answer in somebody else's name.
@@ -424,6 +426,7 @@ class Demultiplexer:
         hint = encode_hint(data)
         if hint is not None and not self.is_closing and now >= self._next_hint_at:
             self._next_hint_at = now + HINT_INTERVAL_S
+            self._outbound.flush()  # a goodbye of this turn is there before
             self._outbound.send(port, hint, remote)
 
     def _list(self, connection: QuicConnection, remote: SocketAddr) -> None:

@@ -17,9 +17,7 @@ Where it reaches past aioquic's documented interface, a test pins the attribute
       (``max_data`` and `set_held_bytes`);
     * the id that datagrams to the peer carry (``_peer_cid``);
     * the keys of first datagrams (``CryptoContext``);
-    * bytes not acknowledged, round-trip time and probe count, which aioquic
-      keeps but does not show;
-    * the size of datagrams, which follows the path;
+    * bytes not acknowledged, round-trip time, probe count, its end, and the size of datagrams.
     * when an acknowledgement leaves (``ack_at``): with the next data, if that is
       earlier than aioquic's timer, so that a request and its answer take one
       datagram each way and not two (RFC 9000 section 13.2.1).
@@ -320,6 +318,11 @@ class Engine:
     def probe_count(self) -> int:
         """How many probe timeouts in a row went unanswered (RFC 9002 section 6.2)."""
         return self._quic._loss._pto_count
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether either side has ended it (RFC 9000 section 10.2)."""
+        return self._quic._close_event is not None
 
     @property
     def datagram_bytes(self) -> int:

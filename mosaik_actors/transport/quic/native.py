@@ -328,10 +328,8 @@ class NativeEngine:
                 self.events.append(CidIssued(cid))
             case ("connection_id_retired", cid, *_):
                 self.events.append(CidRetired(cid))
-            case ("peer_closed", bool(is_application), int(code), _, reason):
-                self._peer_reason = reason_of_end(
-                    code, _as_text(reason), is_application=is_application
-                )
+            case ("peer_closed", bool(is_own), int(code), _, reason):  # a code of ours, or QUIC's
+                self._peer_reason = reason_of_end(code, _as_text(reason), is_application=is_own)
             case ("protocol_error", int(code), _, reason):
                 self._peer_reason = reason_of_end(code, _as_text(reason), is_application=False)
             case ("connection_terminated", int(code), frame_type, reason):
@@ -385,7 +383,8 @@ class NativeEngine:
         if waiting is not None:
             waiting.append((data, is_end))
         else:
-            self._core.send_stream(stream_id, data, is_end)
+            with suppress(ValueError):  # it has ended, and a late reset made it look new
+                self._core.send_stream(stream_id, data, is_end)
         if is_end:
             self._written.discard(stream_id)
         self._unsettled[stream_id] = self._unsettled.get(stream_id, 0) + len(data)
@@ -408,6 +407,11 @@ class NativeEngine:
             return written
         unsent: int = self._core.get_send_buffer_size(stream_id)
         return unsent + min(written - unsent, self._core.bytes_in_flight)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether either side has ended it (RFC 9000 section 10.2)."""
+        return self._local_reason is not None or self._peer_reason is not None
 
     @property
     def blocked_stream_count(self) -> int:

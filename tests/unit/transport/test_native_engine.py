@@ -29,7 +29,7 @@ from mosaik_actors.transport.engine_face import QuicEngine
 from mosaik_actors.transport.proven_peer import ProvenPeer
 from mosaik_actors.transport.quic.choice import choose_engine
 from mosaik_actors.transport.quic.engine import EngineFactory
-from mosaik_actors.transport.quic.native import UNPROVEN_DATAGRAM_BYTES_MAX
+from mosaik_actors.transport.quic.native import UNPROVEN_DATAGRAM_BYTES_MAX, NativeEngine
 from mosaik_actors.transport.quic.native_handshake import STREAMS_MAX
 from mosaik_actors.transport.relay.paths import relayed_addr
 
@@ -313,6 +313,22 @@ def test_stream_that_is_given_up_ends_at_both_sides(natives: tuple[bool, bool]) 
     assert dialler.unacked_bytes(stream_id) == 0
     assert not dialler.may_receive(stream_id)
     assert not acceptor.may_receive(stream_id)
+
+
+def test_a_reset_that_comes_after_both_ends_changes_nothing() -> None:
+    path = Path((True, True))
+    path.admit()
+    dialler, acceptor = path.both
+    stream_id = dialler.open_stream()
+    dialler.write(stream_id, b"x", is_end=True)
+    path.run(0.5)
+    acceptor.write(stream_id, b"y", is_end=True)
+    assert isinstance(acceptor, NativeEngine)
+    acceptor._take(("stream_reset", stream_id, 77))
+    acceptor.write(stream_id, b"", is_end=True)
+    path.run(0.5)
+    assert not acceptor.may_receive(stream_id)
+    assert not acceptor.unacked_bytes(stream_id)
 
 
 @WHO

@@ -1,0 +1,1 @@
+"""A long life of two endpoints, made short: see `__main__`."""
