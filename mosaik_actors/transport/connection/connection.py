@@ -225,6 +225,8 @@ class Connection(ABC):
                     self._congested[link.stream_id] = link
         if self._transmit(now=now):
             self.last_sent_at = now
+            if self._congested:  # and the kernel took it: nothing else may come that says so
+                self._release_drained()
 
     def keep_alive(self, *, now: float) -> bool:
         """Ping the peer if links need the connection and it was silent; return whether it did."""

@@ -319,6 +319,19 @@ async def test_congested_link_tells_when_there_is_room(make: MakeEndpoint) -> No
     await (await server.inbox()).until_frames(1)
 
 
+async def test_congested_link_tells_so_though_the_peer_says_nothing(make: MakeEndpoint) -> None:
+    """What a socket takes at once is gone: there is nothing else that could say it."""
+    config = TransportConfig(high_water_bytes=50_000, keep_alive_interval=600, idle_timeout=3600)
+    a, b = await make("a", config=config), await make("b", config=config)
+    server = Server(b, "p")
+    link = await a.open_link(b.addr, "p")
+    inbox = Inbox(link)
+    for number in range(1, 4):
+        link.write(bytes(90_000))
+        await inbox.until(lambda count=number: inbox.drained_count == count)  # type: ignore[misc]
+    await (await server.inbox()).until_frames(3)
+
+
 async def test_many_links_share_one_connection(make: MakeEndpoint) -> None:
     a, b = await make("a"), await make("b")
     events: list[object] = []
