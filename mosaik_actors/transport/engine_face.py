@@ -96,10 +96,6 @@ class QuicEngine(ConnectionEngine, Protocol):
         """The connection id that datagrams to the peer carry at present."""
 
     @property
-    def is_ending(self) -> bool:
-        """Whether either side has ended it, and it waits for what may still be on its way."""
-
-    @property
     def datagram_bytes(self) -> int:
         """The largest datagram sent, as far as it is decided here."""
 

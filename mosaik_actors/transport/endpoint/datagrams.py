@@ -407,8 +407,7 @@ class Demultiplexer:
                 remote = self.direct.relayed_addr_of(remote) or remote
             for connection in self._by_remote.get(remote, ()):
                 if connection.quic.peer_cid == lost_cid:
-                    if not connection.quic.is_ending:  # ended by the peer, it means nothing there
-                        self._on_lost(connection, remote)
+                    self._on_lost(connection, remote)
                     return
         elif answer is not None:
             # Only to peers, so that nobody is made to answer in somebody else's name.

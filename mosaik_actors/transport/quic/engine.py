@@ -320,11 +320,6 @@ class Engine:
         return self._quic._loss._pto_count
 
     @property
-    def is_ending(self) -> bool:
-        """Whether either side has ended it (RFC 9000 section 10.2)."""
-        return self._quic._close_event is not None
-
-    @property
     def datagram_bytes(self) -> int:
         """The largest datagram sent."""
         return self._quic._max_datagram_size

@@ -409,11 +409,6 @@ class NativeEngine:
         return unsent + min(written - unsent, self._core.bytes_in_flight)
 
     @property
-    def is_ending(self) -> bool:
-        """Whether either side has ended it (RFC 9000 section 10.2)."""
-        return self._local_reason is not None or self._peer_reason is not None
-
-    @property
     def blocked_stream_count(self) -> int:
         """How many streams wait until the peer lets more be opened."""
         return len(self._unopened)

@@ -18,7 +18,6 @@ from mosaik_actors.transport.interface import (
     PeerConnected,
     PeerDisconnected,
 )
-from tests.soak.leftovers import held_by
 from tests.waiting import until
 
 from .endpoints import KINDS, Inbox, MakeEndpoint, Server, endpoint_maker
@@ -251,19 +250,6 @@ async def test_connection_events_name_the_peer(make: MakeEndpoint) -> None:
     disconnected = await asyncio.wait_for(seen.get(), 10)
     assert isinstance(disconnected, PeerDisconnected)
     await until(lambda: not a.connected_peers())
-
-
-async def test_peers_that_were_idle_stay_apart_when_one_disconnects(make: MakeEndpoint) -> None:
-    """What the other side still sends is no sign that it was forgotten here."""
-    config = TransportConfig(idle_timeout=600)
-    a, b = await make("a", config=config), await make("b", config=config)
-    server = Server(b, "p")
-    link = await a.open_link(b.addr, "p")
-    link.close()
-    await (await server.inbox()).until_closed()
-    await until(lambda: not held_by(a) and not held_by(b))
-    a.disconnect(b.peer_id, CloseReason(CloseCode.UNEXPECTED_CLOSE, "enough"))
-    await until(lambda: not a.connected_peers() and not b.connected_peers())
 
 
 async def test_disconnecting_a_peer_tells_the_owners_of_links_on_both_sides(
