@@ -10,7 +10,6 @@ the environment and is no dependency of the project. etcd is not measured.
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -18,10 +17,18 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 from .collections_nodes import pairs
-from .pysyncobj_group import DEFAULTS, TICK_S, TUNED, free_ports
+from .pysyncobj_group import (
+    DEFAULTS,
+    MEMBERS,
+    TICK_S,
+    TUNED,
+    ask,
+    find_leader,
+    free_ports,
+    start_member,
+)
 from .report import Row
 
-MEMBERS = 3
 READY_WITHIN_S = 30.0
 IN_FLIGHT = 256
 
@@ -47,37 +54,20 @@ def run(quick: bool = False) -> list[Row]:
 
 
 def _measure(settings: dict[str, Any], count: int) -> dict[str, float]:
-    context = multiprocessing.get_context("spawn")
     addresses = [f"127.0.0.1:{port}" for port in free_ports(MEMBERS)]
     with ExitStack() as stack:
-        pipes: list[Pipe] = []
 
         def start(own: str) -> Pipe:
-            here, there = context.Pipe()
-            others = [address for address in addresses if address != own]
-            process = context.Process(target=_member, args=(there, own, others, settings))
-            process.daemon = True
-            process.start()
-            stack.callback(process.join, 10)
-            stack.callback(process.kill)
-            return here
+            return start_member(stack, _member, own, addresses, settings)
 
         pipes = [start(own) for own in addresses[:-1]]
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not any(leads := [_ask(pipe, ("leads",)) for pipe in pipes]):
-            assert time.monotonic() < deadline, "PySyncObj has no leader"
-        leader = pipes[leads.index(True)]
-        update_s = _ask(leader, ("update", count))
+        leader = find_leader(pipes, READY_WITHIN_S)
+        update_s = ask(leader, ("update", count))
         began = time.perf_counter()
         late = start(addresses[-1])
-        _ask(late, ("has", count))
+        ask(late, ("has", count))
         late_s = time.perf_counter() - began
-        return {"per_s": _ask(leader, ("load", count)), "update_s": update_s, "late_s": late_s}
-
-
-def _ask(pipe: Pipe, question: tuple[Any, ...]) -> Any:
-    pipe.send(question)
-    return pipe.recv()
+        return {"per_s": ask(leader, ("load", count)), "update_s": update_s, "late_s": late_s}
 
 
 def _member(pipe: Pipe, own: str, others: list[str], settings: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ import multiprocessing
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.connection import Connection as Pipe
 from statistics import median
@@ -41,29 +42,43 @@ AT_ONCE = TUNED | {"appendEntriesUseBatch": False}
 
 def measure(settings: dict[str, Any], count: int, in_flight: int) -> dict[str, float]:
     """Let the leader of three execute commands; return the rate and the median time of one."""
-    context = multiprocessing.get_context("spawn")
     addresses = [f"127.0.0.1:{port}" for port in free_ports(MEMBERS)]
     with ExitStack() as stack:
-        pipes = []
-        for own in addresses:
-            here, there = context.Pipe()
-            others = [address for address in addresses if address != own]
-            process = context.Process(target=_member, args=(there, own, others, settings))
-            process.daemon = True
-            process.start()
-            stack.callback(process.join, 10)
-            stack.callback(process.kill)
-            pipes.append(here)
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not any(leads := [_ask(pipe, ("leads",)) for pipe in pipes]):
-            assert time.monotonic() < deadline, "PySyncObj has no leader"
-        leader = pipes[leads.index(True)]
-        _ask(leader, ("load", max(1, count // 10), in_flight))  # to warm up
-        found: dict[str, float] = _ask(leader, ("load", count, in_flight))
+        pipes = [start_member(stack, _member, own, addresses, settings) for own in addresses]
+        leader = find_leader(pipes, READY_WITHIN_S)
+        ask(leader, ("load", max(1, count // 10), in_flight))  # to warm up
+        found: dict[str, float] = ask(leader, ("load", count, in_flight))
         return found
 
 
-def _ask(pipe: Pipe, question: tuple[Any, ...]) -> Any:
+def start_member(
+    stack: ExitStack,
+    member: Callable[[Pipe, str, list[str], dict[str, Any]], None],
+    own: str,
+    addresses: list[str],
+    settings: dict[str, Any],
+) -> Pipe:
+    """Start one member in a process of its own, to be killed with `stack`; return its pipe."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    others = [address for address in addresses if address != own]
+    process = context.Process(target=member, args=(there, own, others, settings), daemon=True)
+    process.start()
+    stack.callback(process.join, 10)
+    stack.callback(process.kill)
+    return here
+
+
+def find_leader(pipes: list[Pipe], within_s: float) -> Pipe:
+    """Wait until one of them leads, and return its pipe."""
+    deadline = time.monotonic() + within_s
+    while not any(leads := [ask(pipe, ("leads",)) for pipe in pipes]):
+        assert time.monotonic() < deadline, "PySyncObj has no leader"
+    return pipes[leads.index(True)]
+
+
+def ask(pipe: Pipe, question: tuple[Any, ...]) -> Any:
+    """Ask a member, and wait for the answer."""
     pipe.send(question)
     return pipe.recv()
 
@@ -111,55 +126,51 @@ def _member(pipe: Pipe, own: str, others: list[str], settings: dict[str, Any]) -
 def _load_apart(counter: Any, count: int, in_flight: int) -> dict[str, float]:
     """Execute commands from this thread, while the library's own thread does the work."""
     room = threading.Semaphore(in_flight)
-    errors: list[Any] = []
-    taken: list[float] = []
-
-    def begin() -> None:
-        began = time.perf_counter()
-
-        def note(_result: Any, error: Any) -> None:
-            taken.append(time.perf_counter() - began)
-            if error:
-                errors.append(error)
-            room.release()
-
-        counter.add(1, callback=note)
-
-    started = time.perf_counter()
+    adding = _Adding(counter, room.release)
     for _ in range(count):
         room.acquire()
-        begin()
+        adding.begin()
     for _ in range(in_flight):
         room.acquire()
-    return _report(started, taken, errors)
+    return adding.report()
 
 
 def _load_ticking(counter: Any, count: int, in_flight: int) -> dict[str, float]:
     """Execute commands and do the library's work in turn, in one thread."""
-    errors: list[Any] = []
-    taken: list[float] = []
+    adding = _Adding(counter, lambda: None)
+    begun = 0
+    while len(adding.taken) < count:
+        while begun < count and begun - len(adding.taken) < in_flight:
+            adding.begin()
+            begun += 1
+        counter.doTick(TICK_S)
+    return adding.report()
 
-    def begin() -> None:
+
+class _Adding:
+    """Commands that are under way, and how long those took that are through."""
+
+    def __init__(self, counter: Any, on_done: Callable[[], object]) -> None:
+        self.taken: list[float] = []
+        self._counter = counter
+        self._on_done = on_done
+        self._errors: list[Any] = []
+        self._started = time.perf_counter()
+
+    def begin(self) -> None:
+        """Have one executed."""
         began = time.perf_counter()
 
         def note(_result: Any, error: Any) -> None:
-            taken.append(time.perf_counter() - began)
+            self.taken.append(time.perf_counter() - began)
             if error:
-                errors.append(error)
+                self._errors.append(error)
+            self._on_done()
 
-        counter.add(1, callback=note)
+        self._counter.add(1, callback=note)
 
-    started = time.perf_counter()
-    begun = 0
-    while len(taken) < count:
-        while begun < count and begun - len(taken) < in_flight:
-            begin()
-            begun += 1
-        counter.doTick(TICK_S)
-    return _report(started, taken, errors)
-
-
-def _report(started: float, taken: list[float], errors: list[Any]) -> dict[str, float]:
-    elapsed_s = time.perf_counter() - started
-    assert not errors, f"PySyncObj failed commands: {errors[0]}"
-    return {"per_s": len(taken) / elapsed_s, "median_us": median(taken) * 1e6}
+    def report(self) -> dict[str, float]:
+        """Return the rate and the median time of one."""
+        elapsed_s = time.perf_counter() - self._started
+        assert not self._errors, f"PySyncObj failed commands: {self._errors[0]}"
+        return {"per_s": len(self.taken) / elapsed_s, "median_us": median(self.taken) * 1e6}
