@@ -182,7 +182,7 @@ class Catalog:
             signed = SignedPeerEntry.decode(encoded)
         except DecodeError:
             return self._refuse(EntryVerdict.MALFORMED)
-        return self._receive(signed, source, is_from_afar, now)
+        return self.receive_entry(signed, source=source, is_from_afar=is_from_afar, now=now)
 
     def receive_many(
         self,
@@ -220,7 +220,17 @@ class Catalog:
                 the loopback interface of this one.
             now: Wall-clock time in seconds.
         """
-        return self._receive(signed, source, is_from_afar, now)
+        known = self.store.find(signed.peer_id)
+        verdict = self._judge.judge(signed, known, source, now=now)
+        if verdict is _ACCEPTED:
+            self._take(signed, known, source, is_from_afar, now)
+            return verdict
+        is_own = verdict is EntryVerdict.OWN_ID
+        if is_own and self._advertisement.receive_other_self(signed, now=now):
+            self.note_shared_key()
+        if verdict is EntryVerdict.NOT_NEWER:
+            self.store.receive_again(signed.peer_id, source)
+        return self._refuse(verdict)
 
     def receive_rtt(self, peer_id: PeerId, rtt_s: float) -> bool:
         """Take in a smoothed round-trip time in seconds; return whether the peer shows another."""
@@ -369,21 +379,6 @@ class Catalog:
         return fresh
 
     # Helpers.
-
-    def _receive(
-        self, signed: SignedPeerEntry, source: PeerId | None, is_from_afar: bool, now: float
-    ) -> EntryVerdict:
-        known = self.store.find(signed.peer_id)
-        verdict = self._judge.judge(signed, known, source, now=now)
-        if verdict is _ACCEPTED:
-            self._take(signed, known, source, is_from_afar, now)
-            return verdict
-        is_own = verdict is EntryVerdict.OWN_ID
-        if is_own and self._advertisement.receive_other_self(signed, now=now):
-            self.note_shared_key()
-        if verdict is EntryVerdict.NOT_NEWER:
-            self.store.receive_again(signed.peer_id, source)
-        return self._refuse(verdict)
 
     def _refuse(self, verdict: EntryVerdict) -> EntryVerdict:
         self._refused[verdict] = self._refused.get(verdict, 0) + 1
