@@ -17,7 +17,9 @@ Where it reaches past aioquic's documented interface, a test pins the attribute
       (``max_data`` and `set_held_bytes`);
     * the id that datagrams to the peer carry (``_peer_cid``);
     * the keys of first datagrams (``CryptoContext``);
-    * bytes not acknowledged, round-trip time, probe count, its end, and the size of datagrams.
+    * bytes not acknowledged, round-trip time and probe count, which aioquic
+      keeps but does not show;
+    * the size of datagrams, which follows the path;
     * when an acknowledgement leaves (``ack_at``): with the next data, if that is
       earlier than aioquic's timer, so that a request and its answer take one
       datagram each way and not two (RFC 9000 section 13.2.1).
