@@ -210,9 +210,7 @@ class CommandClient:
 
     def take_command_batches(self, now: float, born_index: int) -> list[CommandBatch]:
         """Return what to hand to the leader now; `born_index` is a position committed here."""
-        if not (self._waiting or self._window.has_unsent):
-            return []
-        if not self._has_leader or now < self._paused_until:
+        if not self._has_unsent() or not self._has_leader or now < self._paused_until:
             return []
         if self._born_index is None:
             self._born_index = born_index
@@ -233,7 +231,7 @@ class CommandClient:
         """Return whether `take_command_batches` would return anything."""
         return (
             self._has_leader
-            and (bool(self._waiting) or self._window.has_unsent)
+            and self._has_unsent()
             and self._window.may_send
             and now >= self._paused_until
         )
@@ -270,8 +268,7 @@ class CommandClient:
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due; None for never."""
         due_at = min(self._resend_at, self._deadlines.next_at())
-        is_paused = self._paused_until > -inf and self._has_leader
-        if is_paused and (self._waiting or self._window.has_unsent):
+        if self._paused_until > -inf and self._has_leader and self._has_unsent():
             due_at = min(due_at, self._paused_until)
         return None if due_at == inf else due_at
 
@@ -293,6 +290,9 @@ class CommandClient:
         return events
 
     # Helpers: sending.
+
+    def _has_unsent(self) -> bool:
+        return bool(self._waiting) or self._window.has_unsent
 
     def _number_waiting(self) -> None:
         """Give numbers to what can be sent at once.

@@ -41,8 +41,7 @@ class Availability:
     @property
     def is_catching_up(self) -> bool:
         """Whether the state here is not to be relied on yet."""
-        raft = self._raft
-        return raft.commit_index < raft.join_index or self._sync.is_active
+        return self._raft.is_non_voting or self._sync.is_active
 
     @property
     def is_closed(self) -> bool:

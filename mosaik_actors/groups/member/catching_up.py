@@ -70,12 +70,11 @@ class CatchingUp:
 
     def holds_back(self, message: Message) -> bool:
         """Return whether a message must not reach Raft before this member has caught up."""
-        if self._restoring is not None or self._is_broken:
+        if self.is_restoring:
             # Nothing may be applied to a machine that is half restored: nothing that could
             # commit gets through, nor what could make a leader of this member.
             return isinstance(message, Append | SnapshotOffer | Heartbeat | VoteReply)
-        is_active = self._task is not None or self._again_at_s is not None
-        return is_active and isinstance(message, Append | SnapshotOffer)
+        return self.is_active and isinstance(message, Append | SnapshotOffer)
 
     @property
     def is_restoring(self) -> bool:

@@ -87,8 +87,7 @@ class Commands:
         if leader is not None:
             command_batches = context.client.take_command_batches(now, raft.commit_index)
             if leader == context.me:
-                for command_batch in command_batches:
-                    self._waiting.append((None, command_batch))
+                self._waiting += [(None, command_batch) for command_batch in command_batches]
             else:
                 for command_batch in command_batches:
                     context.send(leader, encode_forward(self._history, command_batch))
@@ -121,9 +120,6 @@ class Commands:
         self._propose_entry(waiting[start:])
 
     def _propose_entry(self, command_batches: list[Origin]) -> None:
-        is_awaited, batches = False, []
-        for peer, command_batch in command_batches:
-            is_awaited = is_awaited or peer is not None
-            batches.append(command_batch)
-        data = encode_command_batches(batches)
+        is_awaited = any(peer is not None for peer, _ in command_batches)
+        data = encode_command_batches([command_batch for _, command_batch in command_batches])
         self._raft.propose(data, CommandProposal(command_batches), is_awaited=is_awaited)

@@ -29,6 +29,7 @@ from ..client.client import SubmissionFailed
 from ..client.reads import ReadFailed, ReadGranted
 from ..mesh.bond import BondFormed, BondLost, CloseLink, SendBondFrame, StatusChanged
 from ..mesh.standing_bonds import JoinHeartbeats
+from ..raft.pending_io import PendingIo
 from ..wire import frames
 from ..wire.bootstrap import decode_message as decode_bootstrap
 from ..wire.frames import Admitted, ForwardRefused, JoinAccepted
@@ -121,8 +122,8 @@ class GroupMember:
     @property
     def is_busy(self) -> bool:
         """Whether something is being saved, or waits to be applied here."""
-        history = self._following.history
-        return self._saving.is_busy or (history is not None and history.pending_io.has_more)
+        pending_io = self._pending_io
+        return self._saving.is_busy or (pending_io is not None and pending_io.has_more)
 
     @property
     def is_stalled(self) -> bool:
@@ -284,8 +285,7 @@ class GroupMember:
     def saved(self, *, now: float) -> None:
         """Note that the batch of the last `SaveWanted` is saved."""
         self._note_disk(DiskState.FINE, now)
-        history = self._following.history
-        self._saving.saved(None if history is None else history.pending_io)
+        self._saving.saved(self._pending_io)
 
     def stall(self, *, now: float) -> None:
         """Take in that the disk takes nothing for the moment; `saved` follows when it does."""
@@ -296,6 +296,11 @@ class GroupMember:
         self._saving.note_disk(disk)
         if disk is not before and self.history is not None:
             self.history.note_disk(before, now=now)
+
+    @property
+    def _pending_io(self) -> PendingIo | None:
+        history = self._following.history
+        return None if history is None else history.pending_io
 
     # Time.
 
@@ -351,8 +356,7 @@ class GroupMember:
         self._take_mesh(now)
         self._take_client()
         self._leave_on(now)
-        pending_io = None if (history := following.history) is None else history.pending_io
-        if (batch := saving.next_batch(pending_io, now=now)) is not None:
+        if (batch := saving.next_batch(self._pending_io, now=now)) is not None:
             self._context.emit(SaveWanted(batch))
         self._flush()
 

@@ -33,9 +33,7 @@ class Saving:
     def __init__(self, *, is_durable: bool, patience_s: float) -> None:
         self.is_busy = False  # whether a save is under way
         self.disk = DiskState.FINE
-        self.is_stalled = (
-            False  # whether the disk takes nothing: the member is silent until it does
-        )
+        self.is_stalled = False  # whether it takes nothing: the member is silent until it does
         self._patience_s = patience_s
         self._since_s = 0.0
         self._is_durable = is_durable
