@@ -89,7 +89,8 @@ def measure(
     carrier: str, *, rounds: int, quick: bool = False
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return medians of ours and of the bare side: items/s, MB/s and microseconds."""
-    count, large, trips = (20_000, 200, 50) if quick else (300_000, 6_000, 2_000)
+    large = 6_000 if carrier == "quic" else 30_000  # half a second or more, on quick machines too
+    count, large, trips = (20_000, 200, 50) if quick else (1_000_000, large, 2_000)
     counts = {"plain": count, "many": count, "large": large, "trip": trips}
     ours: dict[str, list[float]] = {}
     bare: dict[str, list[float]] = {}
