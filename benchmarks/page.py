@@ -216,6 +216,11 @@ def measure_members(quick: bool, folder: Path) -> list[str]:
     return _table(scale.measure_members(*(scale.MEMBERS[:1] if quick else scale.MEMBERS)))
 
 
+def measure_commits(quick: bool, folder: Path) -> list[str]:
+    """Return the table of what a command costs all members together."""
+    return _table(scale.measure_commits(*(scale.COMMITTING[:1] if quick else scale.COMMITTING)))
+
+
 SECTIONS: dict[str, Section] = {
     "carriers": measure_carriers,
     "relay": measure_relay,
@@ -226,6 +231,7 @@ SECTIONS: dict[str, Section] = {
     "groups": measure_groups,
     "node": measure_node,
     "members": measure_members,
+    "commits": measure_commits,
     "growth": measure_growth,
     "rivals": measure_rivals,
     "group_rivals": measure_group_rivals,

@@ -8,6 +8,7 @@ other sizes::
     python -m benchmarks.scale start 80
     python -m benchmarks.scale idle 100
     python -m benchmarks.scale members 15
+    python -m benchmarks.scale commits 9
     python -m benchmarks.scale open 1000000
     python -m benchmarks.scale simulate 2000
 
@@ -35,7 +36,15 @@ from typing import Any
 
 import msgspec
 
-from mosaik_actors import Group, GroupKey, Network, SecretKey, SqliteLog, StateMachine
+from mosaik_actors import (
+    ConsensusConfig,
+    Group,
+    GroupKey,
+    Network,
+    SecretKey,
+    SqliteLog,
+    StateMachine,
+)
 from mosaik_actors.testing.cluster import Cluster
 from mosaik_actors.testing.scenario import simulate
 
@@ -48,12 +57,14 @@ FEW = 6
 LIMIT_S = 300.0
 IDLE_S = 10.0
 MEMBERS = (3, 9, 15)
+COMMITTING = (1, 3, 9)
 IDLE_SENT_BAR = 12.0  # messages/s of each member, however many there are
 IDLE_BAR = 0.1  # % of a core for each group: 10 % for a hundred
 GAP_BAR_S = 0.02
 UP_BAR_S = 0.28
 IDLE_BAR_MB = 45.0
 FED = 1000
+IN_FLIGHT = 256
 
 _NODE = """
 import asyncio, time
@@ -103,6 +114,9 @@ def run(quick: bool) -> list[Row]:
         *measure_simulation(FEW if quick else 400),
         measure_idle(1 if quick else 20, 0.2 if quick else IDLE_S),
         *measure_members(*(MEMBERS[:1] if quick else MEMBERS)),
+        *measure_commits(
+            *(COMMITTING[:1] if quick else COMMITTING), commands=200 if quick else 20_000
+        ),
         measure_open(2_000 if quick else 1_000_000),
     ]
 
@@ -260,6 +274,55 @@ async def _share(seconds: float) -> float:
     return 100 * (time.process_time() - cpu_s) / (time.monotonic() - began)
 
 
+def measure_commits(*counts: int, commands: int = 20_000) -> list[Row]:
+    """Execute commands in groups of so many members, all in this process, many in flight."""
+    return [
+        Row(
+            f"a command of a group of {count}, {IN_FLIGHT} in flight, all members together",
+            asyncio.run(_commit(count, commands)) * 1e6,
+            "CPU us",
+        )
+        for count in counts or COMMITTING
+    ]
+
+
+async def _commit(count: int, commands: int) -> float:
+    """Return the CPU of all members, a command."""
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["MOSAIK_RUNTIME_DIR"] = place
+        nets = [await Network.start("scale benchmark") for _ in range(count)]
+        groups = [net.groups.join(GroupKey("commits"), Sum()) for net in nets]
+        for group in groups:
+            await group.when().online()
+        while True:
+            leader = next((group for group in groups if group.is_leader), groups[0])
+            voters = sum(member.is_voter for member in leader.members)
+            if len(leader.members) == count and voters >= min(count, ConsensusConfig().max_voters):
+                break
+            await asyncio.sleep(0.1)
+        await _execute(leader, commands // 10)  # to warm up
+        began_s = time.process_time()
+        await _execute(leader, commands)
+        for group in groups:
+            await group.when().committed().reaches(leader.committed)
+        took_s = time.process_time() - began_s
+        await asyncio.gather(*(net.close() for net in nets))
+        return took_s / commands
+
+
+async def _execute(leader: Group[Any, Any, Any, Any], commands: int) -> None:
+    """Execute commands, each awaited by itself."""
+    left = commands
+
+    async def work() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await leader.execute(Add(1))
+
+    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+
+
 def measure_open(count: int) -> Row:
     """Open a log of commands, and look how long the loop is held in one step."""
     with tempfile.TemporaryDirectory() as place:
@@ -313,6 +376,7 @@ MEASURES: dict[str, Callable[..., list[Row]]] = {
     "simulate": measure_simulation,
     "idle": lambda *size: [measure_idle(*size)],
     "members": measure_members,
+    "commits": measure_commits,
     "open": lambda *size: [measure_open(*size)],
 }
 
