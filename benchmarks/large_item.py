@@ -3,7 +3,9 @@
 Two nodes with one carrier, an item at a time through a stream: default settings, and QUIC at the
 datagrams of real networks, too, with either engine. The bare side writes the same records with a
 length in front. Beside them stands what one copy of so many bytes takes on the same machine, as
-copies are most of what differs.
+copies are most of what differs; and what the datagrams of an item cost without QUIC, by the two
+ways of giving them to the kernel: one system call each, or batches, which are one call with GSO
+where they leave, and GRO and recvmmsg where they come in.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import importlib.util
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from typing import Any
 
 import msgspec
+
+from mosaik_actors.transport.sockets import BatchingPort, bind_udp
 
 from . import carriers, streams
 from .report import Row
@@ -37,6 +41,10 @@ OURS: dict[str, dict[str, Any]] = {
     },
 }
 COPY = f"one copy of {LARGE_ITEM_BYTES // 1024} KiB"
+DATAGRAMS = {
+    f"datagrams of {streams.SMALL:,} B alone, a call each": False,
+    f"datagrams of {streams.SMALL:,} B alone, in batches": True,
+}
 
 Carry = Callable[[int], Awaitable[object]]  # so many items, from one end to the other
 
@@ -57,13 +65,19 @@ def run(quick: bool) -> list[Row]:
                     bare,
                 )
             )
-    return [*rows, Row(COPY, found[COPY], "CPU us")]
+    return [
+        *rows,
+        *(Row(name, found[name], "CPU us") for name in (COPY, *DATAGRAMS) if name in found),
+    ]
 
 
 def measure(*, quick: bool) -> dict[str, float]:
     """Return the CPU in microseconds, of an item by its way, and of a copy."""
     count = 20 if quick else ITEMS
     found = {COPY: _copy_us(count)}
+    for name, is_batched in DATAGRAMS.items():
+        if not is_batched or importlib.util.find_spec("qh3"):
+            found[name] = asyncio.run(_datagrams_us(count, is_batched=is_batched))
     with carriers.folder():
         for name, options in OURS.items():
             if options.get("quic_engine") != "qh3" or importlib.util.find_spec("qh3"):
@@ -80,6 +94,33 @@ def _copy_us(count: int) -> float:
     for number in range(count):
         bytearray(sources[number % len(sources)])
     return (time.process_time() - begun) / count * 1e6
+
+
+async def _datagrams_us(count: int, *, is_batched: bool) -> float:
+    """Return the CPU of sending 64 KiB in datagrams over loopback, and of reading them."""
+    make = None
+    if is_batched:
+        from mosaik_actors.transport.batched_sockets import BatchedUdpPort  # as its package
+
+        make = BatchedUdpPort
+    loop = asyncio.get_running_loop()
+    here, there = (bind_udp(("127.0.0.1", 0), 1 << 20, loop, make) for _ in range(2))
+    with closing(here), closing(there):
+        size = streams.SMALL
+        datagrams = [bytes(size)] * (LARGE_ITEM_BYTES // size) + [bytes(LARGE_ITEM_BYTES % size)]
+        remote = there.addrs[0]
+        begun = time.process_time()
+        for _ in range(count):
+            if isinstance(here, BatchingPort):
+                sent = 0
+                while sent < len(datagrams):
+                    sent += here.send_batch(datagrams[sent:], remote)
+            else:
+                for data in datagrams:
+                    here.send(data, remote)
+            for _ in datagrams:
+                assert there.read() is not None, "loopback lost a datagram"
+        return (time.process_time() - begun) / count * 1e6
 
 
 async def _measure(way: AbstractAsyncContextManager[Carry], count: int) -> float:
