@@ -1,13 +1,13 @@
 """What grows with the number: of nodes, real or simulated, of idle groups, of a log's commands.
 
 Each figure is the processor's time of one process that holds all of it, so that a
-machine at work changes it little. A command each, for one figure alone, also with
-other sizes::
+machine at work changes it little. A command each, for one figure alone, of its default size
+or of others::
 
-    python -m benchmarks.scale up
+    python -m benchmarks.scale up 10
     python -m benchmarks.scale start 80
     python -m benchmarks.scale idle 100
-    python -m benchmarks.scale members 15
+    python -m benchmarks.scale members 3 9 15
     python -m benchmarks.scale open 1000000
     python -m benchmarks.scale simulate 2000
 
@@ -17,6 +17,7 @@ that of a plain program, which does nothing about them.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -102,7 +103,7 @@ def run(quick: bool) -> list[Row]:
         *measure_start(FEW if quick else 80),
         *measure_simulation(FEW if quick else 400),
         measure_idle(1 if quick else 20, 0.2 if quick else IDLE_S),
-        *measure_members(*(MEMBERS[:1] if quick else MEMBERS)),
+        *measure_members(MEMBERS[:1] if quick else MEMBERS),
         measure_open(2_000 if quick else 1_000_000),
     ]
 
@@ -216,7 +217,7 @@ async def _idle(count: int, seconds: float) -> float:
         return max(0.0, share - bare) / count
 
 
-def measure_members(*counts: int) -> list[Row]:
+def measure_members(counts: Sequence[int]) -> list[Row]:
     """Let one group of so many members do nothing, each on its node, on a simulated network."""
     rows = []
     for count in counts:
@@ -307,21 +308,40 @@ async def _watch_gaps(gaps: list[float]) -> None:
         last = now
 
 
-MEASURES: dict[str, Callable[..., list[Row]]] = {
-    "up": measure_up,
-    "start": measure_start,
-    "simulate": measure_simulation,
-    "idle": lambda *size: [measure_idle(*size)],
-    "members": measure_members,
-    "open": lambda *size: [measure_open(*size)],
+MEASURES: dict[str, tuple[Callable[[int], list[Row]], tuple[int, ...]]] = {
+    "up": (measure_up, (10,)),
+    "start": (measure_start, (80,)),
+    "simulate": (measure_simulation, (400,)),
+    "idle": (lambda count: [measure_idle(count)], (20,)),
+    "members": (lambda count: measure_members([count]), MEMBERS),
+    "open": (lambda count: [measure_open(count)], (1_000_000,)),
 }
+"""What measures each figure, and its default sizes."""
 
 
-def main() -> None:
-    """Measure one figure: its name, and a number where it takes one."""
-    name, *sizes = sys.argv[1:]
-    for row in MEASURES[name](*map(int, sizes)):
-        print(f"{row.name}: {row.value:,.1f} {row.unit}, bar {row.bar}")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure one figure, for each of the sizes that are given."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=MEASURES, help="what to measure")
+    parser.add_argument(
+        "size", nargs="*", type=_size, help="how many; by default as in `make bench`"
+    )
+    options = parser.parse_args(arguments)
+    measure, sizes = MEASURES[options.name]
+    for size in options.size or sizes:
+        for row in measure(size):
+            bar = "" if row.bar is None else f", bar {row.bar:g}"
+            print(f"{row.name}: {row.value:,.1f} {row.unit}{bar}", flush=True)
+
+
+def _size(text: str) -> int:
+    if (size := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{size}, expected 1 or more")
+    return size
 
 
 if __name__ == "__main__":
