@@ -72,7 +72,9 @@ def add(subparsers: Subparsers) -> None:
         help="how often to look (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print one snapshot of each, and end")
-    parser.add_argument("--once", action="store_true", help="print the table once, and end")
+    parser.add_argument(
+        "--once", action="store_true", help="print the table once, after one interval, and end"
+    )
     parser.set_defaults(run=run)
 
 
@@ -89,6 +91,8 @@ async def _run(options: argparse.Namespace) -> int:
             return _print_json(*await ask_all(net))
         top = Top(sort=options.sort)
         if options.once or not sys.stdout.isatty():
+            top.receive(*await ask_all(net))
+            await asyncio.sleep(options.interval)  # over which items are counted
             top.receive(*await ask_all(net))
             return _print_once(top)
         return await _live(net, top, options.interval)
