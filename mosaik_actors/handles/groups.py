@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -412,13 +413,14 @@ class Groups:
             shown_name: What that entry says instead; None: `name`.
 
         Raises:
-            ConfigError: `machine` is not a machine, or not a whole one; the group is
-                joined already with another storage; or `require_ticket` holds
+            ConfigError: `machine` is not a machine, or not a whole one; `storage` is none; the
+                group is joined already with another storage; or `require_ticket` holds
                 something else than validators.
             Closed: The network handle is closed.
         """
         if self._is_closed:
             raise Closed(reason="the network handle is closed")
+        _check_storage(storage)
         validators = as_validators(require_ticket)
         key = key if isinstance(key, GroupKey) else GroupKey(key)
         machine = NoOp() if machine is None else machine
@@ -483,3 +485,11 @@ class Groups:
 
 async def _done(leaving: asyncio.Future[None]) -> None:
     await asyncio.shield(leaving)
+
+
+def _check_storage(storage: Any) -> None:
+    if storage is not None and not hasattr(storage, "is_durable"):
+        expected = (
+            f"SqliteLog({str(storage)!r})" if isinstance(storage, str | Path) else "SqliteLog(path)"
+        )
+        raise ConfigError(f"storage is {storage!r}, expected {expected} or InMemory()")
