@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,7 +58,7 @@ from ..tickets.requirement import Validators, as_validators, signatures
 from ..when import Wait
 from .group_calls import GroupCalls
 from .group_control import GroupControl
-from .group_spec import GroupJoin, make_spec
+from .group_spec import GroupJoin, check_storage, make_spec
 from .group_view import GroupReads
 from .required_tickets import TicketChecks
 
@@ -420,7 +419,7 @@ class Groups:
         """
         if self._is_closed:
             raise Closed(reason="the network handle is closed")
-        _check_storage(storage)
+        check_storage(storage)
         validators = as_validators(require_ticket)
         key = key if isinstance(key, GroupKey) else GroupKey(key)
         machine = NoOp() if machine is None else machine
@@ -456,6 +455,13 @@ class Groups:
         except ActorSystemClosed:
             raise Closed(reason="the network handle is closed") from None
         self._joined[group_id] = group
+        if spec.is_durable and self._node.has_new_key:
+            logger.warning(
+                "group %s has a durable log, which this node cannot open at its next start, as its "
+                "key is a new one then: give Network a secret_key, such as "
+                "SecretKey.load_or_create(path)",
+                name or group_id.short,
+            )
         return group
 
     def __iter__(self) -> Iterator[Group]:
@@ -485,11 +491,3 @@ class Groups:
 
 async def _done(leaving: asyncio.Future[None]) -> None:
     await asyncio.shield(leaving)
-
-
-def _check_storage(storage: Any) -> None:
-    if storage is not None and not hasattr(storage, "is_durable"):
-        expected = (
-            f"SqliteLog({str(storage)!r})" if isinstance(storage, str | Path) else "SqliteLog(path)"
-        )
-        raise ConfigError(f"storage is {storage!r}, expected {expected} or InMemory()")
