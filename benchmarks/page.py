@@ -2,7 +2,7 @@
 
 Each section of the page between ``<!-- measured: NAME -->`` and ``<!-- end -->`` is measured anew
 and written in its place, with its plots beside the page. The text around stays as it is.
-Without names, all sections are.
+Without names, all sections are. What ``--quick`` finds is printed, and the page stays.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import argparse
 import os
 import platform
 import re
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +35,7 @@ from .report import Row
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 PLOTS = "performance"
+_END = "<!-- end -->"
 SIZES = (100, 1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)
 CONSUMERS = (1, 2, 4, 8, 16)
 MEMBERS = (1, 3, 5)
@@ -213,12 +216,12 @@ def measure_node(quick: bool, folder: Path) -> list[str]:
 
 def measure_members(quick: bool, folder: Path) -> list[str]:
     """Return the table of what an idle group costs each of its members."""
-    return _table(scale.measure_members(*(scale.MEMBERS[:1] if quick else scale.MEMBERS)))
+    return _table(scale.measure_members(scale.MEMBERS[:1] if quick else scale.MEMBERS))
 
 
 def measure_commits(quick: bool, folder: Path) -> list[str]:
     """Return the table of what a command costs all members together."""
-    return _table(scale.measure_commits(*(scale.COMMITTING[:1] if quick else scale.COMMITTING)))
+    return _table(scale.measure_commits(scale.COMMITTING[:1] if quick else scale.COMMITTING))
 
 
 SECTIONS: dict[str, Section] = {
@@ -261,13 +264,22 @@ def describe_machine() -> str:
     )
 
 
+def _begin(name: str) -> str:
+    return f"<!-- measured: {name} -->"
+
+
+def section_of(page: Path, name: str) -> str:
+    """Return a section of a page, with its marks."""
+    pattern = rf"{re.escape(_begin(name))}\n.*?{re.escape(_END)}"
+    if found := re.search(pattern, page.read_text(), re.DOTALL):
+        return found[0]
+    raise SystemExit(f"{page.name} has no section {name!r}")
+
+
 def update(page: Path, names: Iterable[str], *, quick: bool) -> None:
     """Measure sections of a page, and write them into it."""
     for name in names:
-        begin, end = f"<!-- measured: {name} -->", "<!-- end -->"
-        pattern = re.compile(rf"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
-        if not pattern.search(page.read_text()):
-            raise SystemExit(f"{page.name} has no section {name!r}")
+        section_of(page, name)  # refused here, not after it was measured
         started, machine = time.monotonic(), describe_machine()
         print(f"{name} ...", end=" ", flush=True)
         lines = SECTIONS[name](quick, page.parent)
@@ -275,23 +287,35 @@ def update(page: Path, names: Iterable[str], *, quick: bool) -> None:
         if not lines:
             print(f"{name} stays as it was: there is nothing to measure")
             continue
-        section = "\n".join([begin, machine, "", *lines, end])
+        section = "\n".join([_begin(name), machine, "", *lines, _END])
         # Read again, as who writes the page does not wait for a measurement.
-        text = pattern.sub(lambda _match, section=section: section, page.read_text())  # type: ignore[misc]
-        page.write_text(text)
+        page.write_text(page.read_text().replace(section_of(page, name), section))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="section", help=", ".join(SECTIONS))
     parser.add_argument("--quick", action="store_true", help="tiny inputs: shows only that it runs")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write into")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--page",
+        type=Path,
+        help="the page to write into (default: docs/performance.md; "
+        "with --quick a copy, which is printed)",
+    )
+    options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in SECTIONS]
     if unknown:
         parser.error(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
-    update(options.page, options.names or SECTIONS, quick=options.quick)
+    names = options.names or SECTIONS
+    if options.page is not None or not options.quick:
+        update(options.page or PAGE, names, quick=options.quick)
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(PAGE, folder))
+        update(copy, names, quick=True)
+        print(*(section_of(copy, name) for name in names), sep="\n\n")
+    print(f"\n{PAGE.name} stays as it was: figures of tiny inputs show only that it runs")
     return 0
 
 

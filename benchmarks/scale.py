@@ -1,13 +1,13 @@
 """What grows with the number: of nodes, real or simulated, of idle groups, of a log's commands.
 
 Each figure is the processor's time of one process that holds all of it, so that a
-machine at work changes it little. A command each, for one figure alone, also with
-other sizes::
+machine at work changes it little. A command each, for one figure alone, of its default size
+or of others::
 
-    python -m benchmarks.scale up
+    python -m benchmarks.scale up 10
     python -m benchmarks.scale start 80
     python -m benchmarks.scale idle 100
-    python -m benchmarks.scale members 15
+    python -m benchmarks.scale members 3 9 15
     python -m benchmarks.scale commits 9
     python -m benchmarks.scale open 1000000
     python -m benchmarks.scale simulate 2000
@@ -18,6 +18,7 @@ that of a plain program, which does nothing about them.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
@@ -28,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -64,7 +65,7 @@ GAP_BAR_S = 0.02
 UP_BAR_S = 0.28
 IDLE_BAR_MB = 45.0
 FED = 1000
-IN_FLIGHT = 256
+COMMANDS, IN_FLIGHT = 20_000, 256
 
 _NODE = """
 import asyncio, time
@@ -113,10 +114,8 @@ def run(quick: bool) -> list[Row]:
         *measure_start(FEW if quick else 80),
         *measure_simulation(FEW if quick else 400),
         measure_idle(1 if quick else 20, 0.2 if quick else IDLE_S),
-        *measure_members(*(MEMBERS[:1] if quick else MEMBERS)),
-        *measure_commits(
-            *(COMMITTING[:1] if quick else COMMITTING), commands=200 if quick else 20_000
-        ),
+        *measure_members(MEMBERS[:1] if quick else MEMBERS),
+        *measure_commits(COMMITTING[:1] if quick else COMMITTING, 200 if quick else COMMANDS),
         measure_open(2_000 if quick else 1_000_000),
     ]
 
@@ -230,7 +229,7 @@ async def _idle(count: int, seconds: float) -> float:
         return max(0.0, share - bare) / count
 
 
-def measure_members(*counts: int) -> list[Row]:
+def measure_members(counts: Sequence[int]) -> list[Row]:
     """Let one group of so many members do nothing, each on its node, on a simulated network."""
     rows = []
     for count in counts:
@@ -274,7 +273,7 @@ async def _share(seconds: float) -> float:
     return 100 * (time.process_time() - cpu_s) / (time.monotonic() - began)
 
 
-def measure_commits(*counts: int, commands: int = 20_000) -> list[Row]:
+def measure_commits(counts: Sequence[int], commands: int = COMMANDS) -> list[Row]:
     """Execute commands in groups of so many members, all in this process, many in flight."""
     return [
         Row(
@@ -282,7 +281,7 @@ def measure_commits(*counts: int, commands: int = 20_000) -> list[Row]:
             asyncio.run(_commit(count, commands)) * 1e6,
             "CPU us",
         )
-        for count in counts or COMMITTING
+        for count in counts
     ]
 
 
@@ -370,22 +369,41 @@ async def _watch_gaps(gaps: list[float]) -> None:
         last = now
 
 
-MEASURES: dict[str, Callable[..., list[Row]]] = {
-    "up": measure_up,
-    "start": measure_start,
-    "simulate": measure_simulation,
-    "idle": lambda *size: [measure_idle(*size)],
-    "members": measure_members,
-    "commits": measure_commits,
-    "open": lambda *size: [measure_open(*size)],
+MEASURES: dict[str, tuple[Callable[[int], list[Row]], tuple[int, ...]]] = {
+    "up": (measure_up, (10,)),
+    "start": (measure_start, (80,)),
+    "simulate": (measure_simulation, (400,)),
+    "idle": (lambda count: [measure_idle(count)], (20,)),
+    "members": (lambda count: measure_members([count]), MEMBERS),
+    "commits": (lambda count: measure_commits([count]), COMMITTING),
+    "open": (lambda count: [measure_open(count)], (1_000_000,)),
 }
+"""What measures each figure, and its default sizes."""
 
 
-def main() -> None:
-    """Measure one figure: its name, and a number where it takes one."""
-    name, *sizes = sys.argv[1:]
-    for row in MEASURES[name](*map(int, sizes)):
-        print(f"{row.name}: {row.value:,.1f} {row.unit}, bar {row.bar}")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure one figure, for each of the sizes that are given."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=MEASURES, help="what to measure")
+    parser.add_argument(
+        "size", nargs="*", type=_size, help="how many; by default as in `make bench`"
+    )
+    options = parser.parse_args(arguments)
+    measure, sizes = MEASURES[options.name]
+    for size in options.size or sizes:
+        for row in measure(size):
+            bar = "" if row.bar is None else f", bar {row.bar:g}"
+            print(f"{row.name}: {row.value:,.1f} {row.unit}{bar}", flush=True)
+
+
+def _size(text: str) -> int:
+    if (size := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{size}, expected 1 or more")
+    return size
 
 
 if __name__ == "__main__":

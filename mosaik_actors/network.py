@@ -32,6 +32,7 @@ from .handles.arguments import (
     as_peer_addrs,
     as_peer_ids,
     as_secret_key,
+    as_settings,
     as_socket_addrs,
     as_tags,
     as_tickets,
@@ -164,7 +165,12 @@ class Network:
         peers = as_peer_addrs(bootstrap)
         relays = () if own_relay is None else own_relay.relays
         has_machine = environment is None or environment.has_machine
-        is_mapped = transport is not None and transport.maps_outside
+        if groups is not None:
+            from .groups.config import GroupsConfig  # most nodes have no group
+
+            as_settings("groups", groups, GroupsConfig)
+        own_transport = as_settings("transport", transport, TransportConfig)
+        is_mapped = own_transport.maps_outside
         self._settings = NodeSettings(
             network_id=as_network_id(network_id),
             network_name=network_id if isinstance(network_id, str) else "",
@@ -183,11 +189,11 @@ class Network:
             allow=None if allow is None else as_peer_ids("allow", allow),
             deny=as_peer_ids("deny", deny),
             require_ticket=as_validators(require_ticket),
-            discovery=discovery or DiscoveryConfig(),
-            streams=streams or StreamsConfig(),
+            discovery=as_settings("discovery", discovery, DiscoveryConfig),
+            streams=as_settings("streams", streams, StreamsConfig),
             groups=groups,
-            actors=actors or ActorsConfig(),
-            transport=transport or TransportConfig(),
+            actors=as_settings("actors", actors, ActorsConfig),
+            transport=own_transport,
             metrics_bind=None if metrics_addr is None else as_metrics_addr(metrics_addr),
             share_status=share_status,
             tee=tee,

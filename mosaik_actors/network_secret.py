@@ -118,6 +118,6 @@ def _check_length(secret: bytes, source: str) -> bytes:
     if SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX:
         return secret
     raise ConfigError(
-        f"{source} has a secret of {len(secret)} bytes, expected {SECRET_BYTES_MIN} to "
+        f"{source}: a secret of {len(secret)} bytes, expected {SECRET_BYTES_MIN} to "
         f"{SECRET_BYTES_MAX}, since a short one can be guessed; {_ADVICE}"
     )

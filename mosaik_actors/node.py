@@ -29,6 +29,7 @@ class Node:
         system: Its actor system.
         endpoint: Its presence on the network; closed by whoever made it.
         transport: The transport actor, which opens and offers links.
+        has_new_key: Whether nobody gave it its identity, which is another one at the next start.
     """
 
     network_id: NetworkId
@@ -38,6 +39,7 @@ class Node:
     system: AsyncActorSystem
     endpoint: Endpoint
     transport: ActorAddress
+    has_new_key: bool = False
 
     @property
     def peer_id(self) -> PeerId:

@@ -167,7 +167,11 @@ class NodeParts:
             endpoint = gate.as_endpoint
         self._undo.append(lambda: endpoint.close(SHUTDOWN))
         self.node = node = await start_node(
-            endpoint, secret_key, clock=environment.clock, randomness=randomness
+            endpoint,
+            secret_key,
+            clock=environment.clock,
+            randomness=randomness,
+            has_new_key=settings.secret_key is None and environment.has_machine,
         )
         self._undo.append(node.system.shutdown)
         tickets = TicketChecks(node)
@@ -207,6 +211,7 @@ async def start_node(
     *,
     clock: Clock,
     randomness: Randomness,
+    has_new_key: bool = False,
 ) -> Node:
     """Start an actor system and bridge `endpoint` to it.
 
@@ -223,4 +228,5 @@ async def start_node(
         system=system,
         endpoint=endpoint,
         transport=transport,
+        has_new_key=has_new_key,
     )

@@ -49,10 +49,16 @@ def add(subparsers: Subparsers) -> None:
     joining.add_options(parser)
     parser.add_argument("--serve", action="store_true", help="be the other side, until Ctrl-C")
     parser.add_argument(
-        "--seconds", type=joining.positive(float), default=SECONDS, help="for each of both"
+        "--seconds",
+        type=joining.positive(float),
+        default=SECONDS,
+        help="for round trips, and for throughput (default: %(default)s)",
     )
     parser.add_argument(
-        "--bytes", type=joining.positive(int), default=BYTES, help="the size of an item"
+        "--bytes",
+        type=joining.positive(int),
+        default=BYTES,
+        help="the size of an item (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)

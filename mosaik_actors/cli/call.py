@@ -94,4 +94,5 @@ def make_message(text: str, fields: str | None) -> Any:
             raise ConfigError(f"{text!r} is not module:Class, and yet there are fields")
         return msgspec.json.decode(text)
     except msgspec.MsgspecError as exc:
-        raise ConfigError(f"message {text}: {exc}") from exc
+        expected = "" if is_class else "; expected JSON, such as '\"text\"', or module:Class"
+        raise ConfigError(f"message {text}: {exc}{expected}") from exc

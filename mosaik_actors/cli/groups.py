@@ -232,7 +232,7 @@ def render(rows: list[dict[str, Any]], *, as_json: bool) -> list[str]:
     from ..collections.naming import without_store
 
     ids = ("id", "peer", "leader")
-    rows = [row | {"group": without_store(row["group"])} for row in rows]
+    rows = [row | {"group": without_store(row["group"]) or "group"} for row in rows]
     cells = [list(rows[0])] + [
         [
             printable(str(value))[:10]

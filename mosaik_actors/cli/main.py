@@ -25,6 +25,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 from ..errors import ConfigError, MosaikError
 from . import (
@@ -67,23 +68,36 @@ user on this machine; --bootstrap reaches further.
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser with the options that all commands have: before the command, or behind it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.add_argument(
+            "--log-level",
+            choices=("debug", "info", "warning", "error"),
+            default=argparse.SUPPRESS,  # a command must not put back what stands before it
+            help="what is logged to stderr (default: warning; demo: error)",
+        )
+        self.add_argument(
+            "-v",
+            "--verbose",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="show tracebacks; --log-level info",
+        )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with all sub-commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mosaik-actors",
         description="Self-organizing, leaderless distributed systems.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=version("mosaik-actors"))
-    parser.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        help="what is logged to stderr (default: warning; demo: error)",
-    )
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", help="show tracebacks; --log-level info"
-    )
+    parser.set_defaults(log_level=None, verbose=False)
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (
         run_command,

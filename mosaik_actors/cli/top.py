@@ -72,7 +72,9 @@ def add(subparsers: Subparsers) -> None:
         help="how often to look (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print one snapshot of each, and end")
-    parser.add_argument("--once", action="store_true", help="print the table once, and end")
+    parser.add_argument(
+        "--once", action="store_true", help="print the table once, after one interval, and end"
+    )
     parser.set_defaults(run=run)
 
 
@@ -84,11 +86,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _run(options: argparse.Namespace) -> int:
+    from ..metrics.wire import FRESH_S
+
     async with joining.joined_and_settled(options) as (net, _):
         if options.json:
             return _print_json(*await ask_all(net))
         top = Top(sort=options.sort)
         if options.once or not sys.stdout.isatty():
+            top.receive(*await ask_all(net))
+            # Items are counted over it; a snapshot that is as old as `FRESH_S` is a new one.
+            await asyncio.sleep(max(options.interval, FRESH_S))
             top.receive(*await ask_all(net))
             return _print_once(top)
         return await _live(net, top, options.interval)

@@ -39,10 +39,10 @@ from collections.abc import (
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from thespian.actors import ActorAddress, ActorExitRequest, PoisonMessage
+from thespian.actors import ActorAddress, ActorExitRequest, ActorSystemMessage, PoisonMessage
 
 from ..config import seconds
-from ..runtime import ActorRef, LocalAddress, Mailbox, Request, Resume
+from ..runtime import ActorRef, LocalAddress, Mailbox, MessageRejected, Request, Resume
 from ..runtime.messaging.hooks import HookMessage, StartActor
 from ..runtime.messaging.replies import Credit, StreamEnded, StreamItems
 from ..runtime.messaging.requests import answer_type
@@ -231,7 +231,9 @@ class MosaikActor(Opening):
     @classmethod
     def _find_handlers(cls, message_class: type) -> Handlers:
         found: Handlers = super()._find_handlers(message_class)
-        if issubclass(message_class, Request):
+        if not found and not issubclass(message_class, ActorSystemMessage):
+            found = (_reject,)
+        elif issubclass(message_class, Request):
             found = (_answering(found, answer_type(message_class)),)
         cls._handlers[message_class] = found
         return found
@@ -276,6 +278,13 @@ def _as_ref(address: ActorAddress) -> ActorRef:
     if not isinstance(address, ActorRef):
         raise TypeError(f"{address} is not the address of an actor that can be watched")
     return address
+
+
+def _reject(actor: Any, message: Any, sender: ActorAddress) -> None:
+    """Tell who asks that there is no handler, as it is told to one on another node."""
+    if getattr(sender, "question", None) is not None:
+        reason = f"{type(actor).__name__} has no handler for {type(message).__name__}"
+        actor.send(sender, MessageRejected(message, actor.myAddress, reason))
 
 
 def _call(handlers: Handlers, actor: Any, message: Any, sender: ActorAddress) -> Any:

@@ -33,6 +33,7 @@ from ..remote.config import ActorsConfig
 from ..remote.messages import StartRemote
 from ..remote.node import RemoteNode, Requirement
 from ..runtime import ActorRef, ActorSystemClosed, DeadLetter, Mailbox, Resume
+from ..runtime.creation import check_specification
 from ..runtime.messaging.supervision import Policy
 from ..runtime.supervised import Spawning
 from ..singletons.config import Singleton, check_singleton
@@ -158,10 +159,12 @@ class Actors:
             AlreadyExists: An actor of this node has the name; `existing` is it.
             EntryTooLarge: The node's entry has no room for the name.
             Exception: Whatever its constructor, or `started`, raises.
+            InvalidActorSpecification: `actor_class` is no class of actors.
             ConfigError: A setting is wrong.
             Closed: The network is closed.
         """
         require_sync("require", require)
+        check_specification(actor_class)
         self._check_open()
         if getattr(supervision, "all_for_one", False):
             raise ConfigError("all_for_one is for the children of an actor: use self.spawn(...)")

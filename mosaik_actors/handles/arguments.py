@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConfigError
 from ..ids import NetworkId, PeerId, SecretKey, Tag
 from ..tickets.ticket import Ticket
 from ..transport.address import PeerAddr, SocketAddr, is_loopback, parse_socket_addr
+
+T = TypeVar("T")
+
+
+def as_settings(name: str, value: T | None, kind: type[T]) -> T:
+    """Return settings as they are given, or the default ones for None."""
+    if value is not None and not isinstance(value, kind):
+        raise ConfigError(f"{name} is {value!r}, expected a {kind.__name__}")
+    return kind() if value is None else value
 
 
 def as_secret_key(value: SecretKey | str | bytes | None) -> SecretKey | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from ..errors import ConfigError
 from ..groups.client.client import CommandClient
 from ..groups.config import ConsensusConfig, GroupsConfig
 from ..groups.machine.host import Host
@@ -63,6 +66,15 @@ def make_spec(node: Node, join: GroupJoin, number: int) -> MemberSpec:
         is_excluded=(lambda _peer: False) if tickets is None else tickets.requirement.excludes,
         is_in_reach=node.endpoint.is_answering,
     )
+
+
+def check_storage(storage: Any) -> None:
+    """Refuse what is no storage of a log with `ConfigError`."""
+    if storage is not None and not hasattr(storage, "is_durable"):
+        expected = (
+            f"SqliteLog({str(storage)!r})" if isinstance(storage, str | Path) else "SqliteLog(path)"
+        )
+        raise ConfigError(f"storage is {storage!r}, expected {expected} or InMemory()")
 
 
 class _Allow:

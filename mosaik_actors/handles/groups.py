@@ -58,7 +58,7 @@ from ..tickets.requirement import Validators, as_validators, signatures
 from ..when import Wait
 from .group_calls import GroupCalls
 from .group_control import GroupControl
-from .group_spec import GroupJoin, make_spec
+from .group_spec import GroupJoin, check_storage, make_spec
 from .group_view import GroupReads
 from .required_tickets import TicketChecks
 
@@ -412,13 +412,14 @@ class Groups:
             shown_name: What that entry says instead; None: `name`.
 
         Raises:
-            ConfigError: `machine` is not a machine, or not a whole one; the group is
-                joined already with another storage; or `require_ticket` holds
+            ConfigError: `machine` is not a machine, or not a whole one; `storage` is none; the
+                group is joined already with another storage; or `require_ticket` holds
                 something else than validators.
             Closed: The network handle is closed.
         """
         if self._is_closed:
             raise Closed(reason="the network handle is closed")
+        check_storage(storage)
         validators = as_validators(require_ticket)
         key = key if isinstance(key, GroupKey) else GroupKey(key)
         machine = NoOp() if machine is None else machine
@@ -454,6 +455,13 @@ class Groups:
         except ActorSystemClosed:
             raise Closed(reason="the network handle is closed") from None
         self._joined[group_id] = group
+        if spec.is_durable and self._node.has_new_key:
+            logger.warning(
+                "group %s has a durable log, which this node cannot open at its next start, as its "
+                "key is a new one then: give Network a secret_key, such as "
+                "SecretKey.load_or_create(path)",
+                name or group_id.short,
+            )
         return group
 
     def __iter__(self) -> Iterator[Group]:

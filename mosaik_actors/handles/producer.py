@@ -211,7 +211,14 @@ class Producer(Generic[T]):
             return None
         if state.is_closed:
             return "closed"
-        return state.why_hidden or "`online_when` does not hold for the consumers at present"
+        if state.why_hidden:
+            return state.why_hidden
+        peers = {channel.peer.peer_id for channel in self.consumers()}
+        if not peers:
+            return "no consumer has subscribed"
+        return (
+            f"`online_when` does not hold for the peers that have subscribed, {len(peers)} so far"
+        )
 
     def consumers(self) -> list[ChannelInfo]:
         """Return the subscriptions that stand at this moment, in the order they came."""

@@ -67,24 +67,22 @@ class Top:
         """Take in one round of answers."""
         for peer_id, status in nodes.items():
             before = self.nodes.get(peer_id)
-            if before is None:
-                self._rates[peer_id] = 0.0
-            elif status.uptime_s > before.uptime_s:
+            if before is not None and status.uptime_s > before.uptime_s:
                 elapsed_s = status.uptime_s - before.uptime_s
                 self._rates[peer_id] = max(0.0, (_items(status) - _items(before)) / elapsed_s)
         self.nodes = dict(nodes)
         self.silent = sorted(silent, key=lambda one: one.peer_id)
 
-    def rate(self, peer_id: str) -> float:
-        """Return how many items went through a node's streams each second of late."""
-        return self._rates.get(peer_id, 0.0)
+    def rate(self, peer_id: str) -> float | None:
+        """Return how many items a second went through a node's streams; None in the first round."""
+        return self._rates.get(peer_id)
 
     def ordered(self) -> list[NodeStatus]:
         """Return the nodes in the order of their rows."""
 
         def key(status: NodeStatus) -> tuple[float | str, str]:
             if self.sort == "items/s":
-                return -self.rate(status.peer_id), status.peer_id
+                return -(self.rate(status.peer_id) or 0.0), status.peer_id
             return COLUMNS[self.sort](status), status.peer_id
 
         return sorted(self.nodes.values(), key=key, reverse=self.is_reversed)
@@ -130,7 +128,7 @@ def overview_rows(top: Top) -> list[tuple[str, ...]]:
             _of(status.discovery.peers, status.discovery.unreachable),
             str(status.actors.living),
             str(status.actors.queued),
-            f"{top.rate(status.peer_id):.0f}",
+            "-" if (rate := top.rate(status.peer_id)) is None else f"{rate:.0f}",
             str(len(status.streams)),
             _of(len(status.groups), sum(bool(group.why_offline) for group in status.groups)),
             "-" if status.loop is None else f"{status.loop.delay_max_s * 1000:.0f} ms",

@@ -123,7 +123,7 @@ class Creation:
         """
         if global_name and global_name in self._host.names:
             return self._host.names[global_name]
-        _check_specification(actor_class)
+        check_specification(actor_class)
         owner = self._host.address if global_name else parent.address
         alive = not (self._host.stopping or parent.exiting or parent.dead)
         cell: ActorCell
@@ -164,7 +164,7 @@ class Creation:
         """
         if self._host.stopping or (parent is not None and (parent.exiting or parent.dead)):
             raise ActorSystemClosed
-        _check_specification(actor_class)
+        check_specification(actor_class)
         owner = self._host.address if parent is None else parent.address
         cell = SupervisedCell(self._host, actor_class, owner, spawning=spawning)
         try:
@@ -212,7 +212,7 @@ class Creation:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> IsolatedCell:
-        _check_specification(actor_class)
+        check_specification(actor_class)
         if not self.has_capabilities(actor_class, requirements):
             raise NoCompatibleSystemForActor(actor_class, _NO_COMPATIBLE_SYSTEM)
         if self.isolation is None:
@@ -251,7 +251,7 @@ class Creation:
             found = actualActorClass(cell.actor_class, loader)
         except AttributeError as error:
             raise InvalidActorSpecification(cell.actor_class, str(error)) from error
-        _check_specification(found)
+        check_specification(found)
         if not self.has_capabilities(found, cell.requirements):
             raise NoCompatibleSystemForActor(found, _NO_COMPATIBLE_SYSTEM)
         values = {"capabilities": self._host.capabilities, "requirements": cell.requirements}
@@ -266,11 +266,15 @@ class Creation:
         return actor
 
 
-def _check_specification(actor_class: Any) -> None:
+def check_specification(actor_class: Any) -> None:
+    """Refuse what no actor can be made of, with `InvalidActorSpecification`."""
     if isinstance(actor_class, str):
         if "." not in actor_class:
             raise InvalidActorSpecification(actor_class, "a name needs its module: package.Class")
     elif not (isinstance(actor_class, type) and hasattr(actor_class, "receiveMessage")):
+        if hasattr(actor_class, "receiveMessage"):  # an actor, of which nothing can be shown yet
+            why = "an actor of it was given, expected the class and the constructor's arguments"
+            raise InvalidActorSpecification(type(actor_class), why)
         raise InvalidActorSpecification(actor_class, "not a subclass of Actor")
 
 

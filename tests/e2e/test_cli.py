@@ -118,6 +118,26 @@ async def test_a_reader_that_has_seen_enough_ends_the_command_quietly(
     assert err == b""
 
 
+async def test_top_once_shows_what_goes_through_streams_each_second(
+    seller: Network, tmp_path: Path
+) -> None:
+    producer = seller.streams.produce(Quote, stream_id="shop.quotes")
+    async with (
+        Network("shop") as buyer,
+        command("top", "shop", "--once", "--interval", "0.3", runtime_dir=tmp_path) as top,
+    ):
+        consumer = buyer.streams.consumer(Quote, stream_id="shop.quotes")
+        await consumer.when().online()
+        ended = asyncio.create_task(top.end())
+        while not ended.done():
+            await producer.send(Quote("ABC", 1.0))
+            await consumer.recv()
+            await asyncio.wait([ended], timeout=0.01)
+        assert await ended == 0
+    rates = [line.split()[5] for line in top.out if line.startswith(seller.peer_id.short)]
+    assert [float(rate) > 0 for rate in rates] == [True]
+
+
 async def test_information_is_logged_when_asked_for(seller: Network, tmp_path: Path) -> None:
     arguments = ("--log-level", "info", "peers", "shop")
     async with command(*arguments, runtime_dir=tmp_path) as peers:

@@ -150,6 +150,18 @@ class TightLog(SqliteLog):
             self._connection.execute(f"PRAGMA max_page_count={size_bytes // 4096}").fetchall()
 
 
+async def test_a_durable_log_of_a_node_without_a_key_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it keeps could not be opened again; who finds that out at the next start has lost it."""
+    async with Network("app") as net, nodes("a") as (lasting,):
+        lasting.groups.join(KEY, Entries(), storage=SqliteLog(tmp_path / "a.log"), name="a")
+        net.groups.join(KEY, Entries(), storage=SqliteLog(tmp_path / "b.log"), name="b")
+        net.groups.join("another", Entries(), name="c")
+    warned = [text for text in caplog.messages if "give Network a secret_key" in text]
+    assert [text.partition(" has ")[0] for text in warned] == ["group b"]
+
+
 async def test_the_log_of_another_node_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     async with nodes("a") as (net,):

@@ -22,6 +22,7 @@ from mosaik_actors import (
     SecretKey,
     SecretKeyShared,
     Tag,
+    TransportConfig,
     TransportError,
 )
 from tests.waiting import until
@@ -92,6 +93,9 @@ async def test_tags_may_be_one_or_many() -> None:
         ({"bind": ("127.0.0.1", 70_000)}, "bind: .* a port of 0 to 65535"),
         ({"bind": "127.0.0.1:70000"}, "bind: .* a port of 0 to 65535"),
         ({"bootstrap": "nonsense"}, "bootstrap: a peer id has 64"),
+        ({"transport": {"carriers": "auto"}}, "transport is {.*}, expected a TransportConfig"),
+        ({"groups": TransportConfig()}, "groups is .*, expected a GroupsConfig"),
+        ({"secret": "hunter2"}, "secret: a secret of 7 bytes, expected 16 to 1024"),
         ({"bind": "nowhere"}, "bind: 'nowhere' is not host:port"),
     ],
 )

@@ -126,7 +126,9 @@ async def test_a_relay_is_reached_over_tcp_and_over_udp(
             assert server.peer_count == 2
 
 
-async def test_a_relay_with_a_secret_serves_nobody_without() -> None:
+async def test_a_relay_with_a_secret_serves_nobody_without(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with relay(secrets=[SECRET.encode()]) as server:
         known = RelayConfig(relays=(server.addr,), secret=SECRET)
         unknown = RelayConfig(relays=(server.addr,), wait=0.2)
@@ -138,6 +140,7 @@ async def test_a_relay_with_a_secret_serves_nobody_without() -> None:
             await until(lambda: c.peer_id in a.discovery.catalog())
             assert b.peer_id not in a.discovery.catalog()
             assert server.peer_count == 2
+            assert "its secret is another one than RelayConfig(secret=...) here" in caplog.text
 
 
 async def test_a_relay_with_tickets_serves_who_shows_one_and_no_longer_than_it_holds() -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from mosaik_actors.errors import GroupOffline, QueryOffline
+from mosaik_actors.errors import ConfigError, GroupOffline, QueryOffline
 from mosaik_actors.groups.config import ConsensusConfig, GroupsConfig
 from mosaik_actors.groups.machine.machine import Consistency, LeadershipPreference
 from mosaik_actors.groups.member.events import MembersChanged
@@ -32,6 +33,24 @@ from .groups_workload import (
 )
 
 SEEDS = range(3)
+
+
+@scenario(nodes=2, seeds=[0], **SETTINGS)
+async def test_a_member_says_how_many_are_missing_for_a_history_to_begin(cluster: Cluster) -> None:
+    first, _ = (join(node, consensus=BOOTSTRAP_OF_3) for node in cluster.nodes)
+    missing = "no history yet: 2 of the 3 members that begin one are here (initial_voters)"
+    await cluster.until(lambda: first.why_offline == missing)
+    with pytest.raises(GroupOffline, match="2 of the 3 members"):
+        await first.execute(Put("a", 1))
+
+
+@scenario(nodes=1, seeds=[0], **SETTINGS)
+async def test_a_path_is_no_storage(cluster: Cluster) -> None:
+    for path in ("data/group.log", Path("data/group.log")):
+        with pytest.raises(
+            ConfigError, match=r"expected SqliteLog\('data/group.log'\) or InMemory"
+        ):
+            join(cluster.nodes[0], storage=path)
 
 
 @scenario(nodes=1, seeds=SEEDS, **SETTINGS)

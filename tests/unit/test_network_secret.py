@@ -99,7 +99,7 @@ def test_empty_variable_does_not_open_the_network(monkeypatch: pytest.MonkeyPatc
     [
         ("", 0o600, "is empty, expected a secret"),
         (b"\xff" * 40, 0o600, "is not text"),
-        ("hunter2", 0o600, "has a secret of 7 bytes"),
+        ("hunter2", 0o600, ": a secret of 7 bytes"),
         (f"{ONE}\n" * 500, 0o600, "has more than 8192 bytes"),
         (ONE, 0o644, "has mode 0644, expected 0600"),
     ],

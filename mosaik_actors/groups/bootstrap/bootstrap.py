@@ -151,7 +151,7 @@ class Bootstrap(BootstrapTransitions):
             self._resend(now)
         if self.phase is not BootstrapPhase.MEMBER and now >= self._stuck_at_s:
             self._stuck_at_s = now + STUCK_AFTER_S
-            self._events.append(BootstrapStuck(self._why_stuck()))
+            self._events.append(BootstrapStuck(self.why_unbegun))
 
     def take_part(self, *, now: float) -> None:
         """Be an observer no more. May be repeated."""
@@ -352,7 +352,9 @@ class Bootstrap(BootstrapTransitions):
             raise RemoteError(f"{peer.short} speaks of a proposal that does not name us both")
         return proposal
 
-    def _why_stuck(self) -> str:
+    @property
+    def why_unbegun(self) -> str:
+        """What the beginning of a history waits for."""
         if self._promises.prepare_vote is not None:
             proposal = self._promises.proposal
             others = proposal.others(self._me)
@@ -367,4 +369,5 @@ class Bootstrap(BootstrapTransitions):
         if self._is_observer:
             return "an observer waits for others to begin a history"
         count, needed = len(self._peers.candidates()), self._config.initial_voters
-        return f"{count} members are here and free, expected {needed} to begin a history"
+        here = f"{count} of the {needed} members that begin one are here (initial_voters)"
+        return here if count < needed else "looking for members, or waiting to be taken in"

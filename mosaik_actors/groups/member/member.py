@@ -44,7 +44,6 @@ from .leaving import Leaving
 from .own_status import OwnStatus
 from .saving import DiskState
 
-_NO_HISTORY: Final = "no history yet: looking for members, or waiting to be taken in"
 _VIOLATION: Final = "breaks the protocol: "
 _UNPROVEN: Final = CloseReason(CloseCode.GROUP_INVALID_HANDSHAKE, "a frame before the proof")
 
@@ -111,7 +110,8 @@ class GroupMember:
         if self._leaving.has_begun:
             return "leaving the group"
         if self.history is None:
-            return self._following.why_apart or _NO_HISTORY
+            following = self._following
+            return f"no history yet: {following.why_apart or following.bootstrap.why_unbegun}"
         return self.history.availability.why_offline
 
     @property

@@ -98,7 +98,8 @@ class StorageMismatch(StorageError):
         self.what = what
         self.found = found
         self.expected = expected
-        self.reason = f"{what} is {found}, expected {expected}"
+        hint = "; give the node the secret_key that it had" if what == "peer" else ""
+        self.reason = f"{what} is {found}, expected {expected}{hint}"
 
 
 class BatchError(MosaikError, ValueError):

@@ -23,6 +23,7 @@ from thespian.actors import (
 )
 
 from ...errors import MosaikError, WrongThread
+from .requests import Request
 
 
 class AskFailed(MosaikError, ActorSystemException):
@@ -45,8 +46,10 @@ class AskTimeout(AskFailed, TimeoutError):
         self.timeout = timeout
 
     def __str__(self) -> str:
-        return (
-            f"no answer from {self.address} to {type(self.message).__name__} within {self.timeout}s"
+        kind = type(self.message).__name__
+        hint = f" ({kind} is no Request: what its handler returns is no answer)"
+        return f"no answer from {self.address} to {kind} within {self.timeout:g} s" + (
+            "" if isinstance(self.message, Request) else hint
         )
 
 

@@ -128,7 +128,11 @@ class RelayClient:
                 self.port.set_link(number, None)
             if (text := str(reason)) != said:
                 said = text
-                logger.warning("relay %s cannot be used now: %s", relay, text)
+                other = reason.code == CloseCode.DIFFERENT_NETWORK
+                hint = (
+                    "; its secret is another one than RelayConfig(secret=...) here" if other else ""
+                )
+                logger.warning("relay %s cannot be used now: %s%s", relay, text, hint)
             if reason == MOVED:
                 continue  # it is dialled already
             paused_s = wait_s * self._rng.uniform(0.75, 1.25)

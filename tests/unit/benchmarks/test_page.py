@@ -76,6 +76,23 @@ def test_a_section_that_found_nothing_stays(
     assert "one stays as it was" in capsys.readouterr().out
 
 
+def test_quick_figures_are_printed_and_leave_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "page.md"
+    text = "<!-- measured: one -->\nold\n<!-- end -->\n"
+    file.write_text(text)
+    monkeypatch.setattr(page, "PAGE", file)
+    monkeypatch.setattr(page, "SECTIONS", {"one": lambda _quick, _folder: ["new"]})
+    assert page.main(["--quick"]) == 0
+    assert file.read_text() == text
+    out = capsys.readouterr().out
+    assert "\nnew\n" in out
+    assert "page.md stays as it was" in out
+    assert page.main(["--quick", "--page", str(file)]) == 0
+    assert "new" in file.read_text()
+
+
 def texts(lines: list[str], folder: Path) -> list[set[str | None]]:
     """Return what is written in each of the plots that the lines show."""
     paths = [folder / line.partition("](")[2].rstrip(")") for line in lines if line[:2] == "!["]

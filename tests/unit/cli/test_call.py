@@ -32,7 +32,7 @@ def test_a_plain_value(text: str, value: object) -> None:
         (f"{HERE}:Gone", None, "has no Gone"),
         ("no_such_module:A", None, "No module named"),
         ("3", "{}", "there are fields"),
-        ("not json", None, "malformed"),
+        ("not json", None, "malformed.*; expected JSON, such as .*, or module:Class"),
     ],
 )
 def test_what_is_no_message_is_refused(text: str, fields: str | None, said: str) -> None:

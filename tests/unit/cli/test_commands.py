@@ -87,6 +87,8 @@ def test_rows_as_a_table_and_as_json() -> None:
         r"leader\x1b",
     ]
     assert json.loads(render(rows, as_json=True)[0]) == rows[0]
+    unnamed = [row | {"group": ""} for row in rows]
+    assert render(unnamed, as_json=False)[1].split()[0] == "group"  # as `peers` has it
 
 
 def test_types_are_named_as_in_programs() -> None:

@@ -162,11 +162,21 @@ def test_a_wrong_setting_exits_with_2_and_one_line(capsys: Captured) -> None:
 
 
 def test_verbose_adds_the_traceback(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main(["-v", "peers", "net", "--bind", "nonsense"]) == 2
-    assert "Traceback" in capsys.readouterr().err
+    wrong = ["peers", "net", "--bind", "nonsense"]
+    for arguments in (["-v", *wrong], [*wrong, "-v"], ["group", "status", *wrong[1:], "-v"]):
+        assert main(arguments) == 2
+        assert "Traceback" in capsys.readouterr().err
     monkeypatch.setenv("MOSAIK_DEBUG", "1")
     assert main(["peers", "net", "--bind", "nonsense"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_all_commands_have_may_stand_before_and_behind_the_command() -> None:
+    parser = build_parser()
+    for arguments in (["--log-level", "info", "id", "x"], ["id", "x", "--log-level", "info"]):
+        options = parser.parse_args(arguments)
+        assert (options.log_level, options.verbose) == ("info", False)
+    assert parser.parse_args(["id", "x"]).log_level is None
 
 
 def test_a_failure_inside_a_group_of_tasks_is_told_as_itself(capsys: Captured) -> None:

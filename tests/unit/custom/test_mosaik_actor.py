@@ -7,7 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from thespian.actors import Actor, ActorAddress, ActorExitRequest
+from thespian.actors import (
+    Actor,
+    ActorAddress,
+    ActorExitRequest,
+    InvalidActorSpecification,
+)
 
 from mosaik_actors import (
     DROP_NEWEST,
@@ -427,6 +432,30 @@ async def test_a_spawn_that_fails_says_why() -> None:
         await until(lambda: outcome)
         assert isinstance(outcome[0], ValueError)
         assert ref.number not in system.host.cells
+
+
+async def test_what_no_handler_takes_is_refused_to_who_asks_at_once() -> None:
+    """As it is to who asks from another node; what is told is left out, as Thespian does."""
+
+    class Unknown(Request[int]):
+        pass
+
+    async with AsyncActorSystem() as system:
+        ref = spawn(system, Recorder, [])
+        for message in ("a text", 3, Unknown()):
+            kind = type(message).__name__
+            with pytest.raises(AskRejected, match=f"Recorder has no handler for {kind}$"):
+                await ref.ask(message)
+        with pytest.raises(AskRejected, match="Recorder has no handler for Unknown"):
+            [row async for row in ref.stream(Unknown())]
+        ref.tell("a text")
+        assert await ref.ask(Log()) == ["it started"]
+
+
+async def test_an_actor_in_place_of_its_class_is_refused() -> None:
+    async with AsyncActorSystem() as system:
+        with pytest.raises(InvalidActorSpecification, match="expected the class"):
+            system.host.creation.spawn(Recorder([]), Spawning())
 
 
 async def test_exits_during_a_back_off_end_the_actor() -> None:

@@ -24,7 +24,7 @@ def top_of(*nodes: NodeStatus, **settings: str) -> Top:
 
 def test_a_row_for_each_node() -> None:
     [row] = overview_rows(top_of(status()))
-    assert row == ("a" * 10, "1m00s", "3 (1 away)", "11", "13", "0", "1", "1", "300 ms")
+    assert row == ("a" * 10, "1m00s", "3 (1 away)", "11", "13", "-", "1", "1", "300 ms")
     assert len(row) == len(COLUMNS)
 
 
@@ -38,9 +38,11 @@ def test_nodes_are_sorted_by_the_chosen_column() -> None:
 
 def test_the_rate_is_that_since_the_last_look() -> None:
     top = top_of(status("a"), status("b"))
+    assert [row[5] for row in overview_rows(top)] == ["-", "-"]
     busy = status("b", uptime_s=62.0, streams=(stream(items=210),))
     top.receive({"b" * 64: busy, "a" * 64: status("a", uptime_s=62.0)}, [])
     assert top.rate("b" * 64) == 100
+    assert {row[0][0]: row[5] for row in overview_rows(top)} == {"a": "0", "b": "100"}
     top.sort = "items/s"
     assert top.ordered()[0] is busy
 

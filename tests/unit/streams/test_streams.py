@@ -830,6 +830,7 @@ async def test_when_counts_peers_with_tags_and_predicates() -> None:
         )
         enough = producer.when().subscribed().minimum_of(2).with_tags("validator")
         named = producer.when().subscribed().with_predicate(lambda p: "special" in p.tags)
+        assert producer.why_offline == "no consumer has subscribed"
         consumers = []
         for name, tags in (("x", ["validator"]), ("y", []), ("z", ["validator", "special"])):
             assert not enough.is_met
@@ -843,6 +844,9 @@ async def test_when_counts_peers_with_tags_and_predicates() -> None:
         await consumers[0].close()
         await enough.unmet()
         await producer.when().offline()
+        assert "does not hold for the peers that have subscribed, 2 so far" in str(
+            producer.why_offline
+        )
         assert named.is_met
         # A tag that changes while connected counts too.
         nodes.nodes[2].discovery.add_tags("validator")

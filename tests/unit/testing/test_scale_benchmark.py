@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import scale
+from benchmarks.report import Row
 
 
 def test_benchmark_runs_with_tiny_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -10,3 +11,31 @@ def test_benchmark_runs_with_tiny_inputs(monkeypatch: pytest.MonkeyPatch) -> Non
     rows = scale.run(quick=True)
     assert len(rows) == 13
     assert all(row.value > 0 for row in rows if not row.name.startswith("an idle group"))
+
+
+def test_each_figure_has_default_sizes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {"up": [10], "start": [80], "simulate": [400], "idle": [20], "open": [1_000_000]}
+    for name, (_measure, default) in list(scale.MEASURES.items()):
+        asked: list[int] = []
+
+        def measure(size: int, asked: list[int] = asked) -> list[Row]:
+            asked.append(size)
+            return [Row(f"of {size}", 1234.0, "ms", bar=12.0 if size == 3 else None)]
+
+        monkeypatch.setitem(scale.MEASURES, name, (measure, default))
+        scale.main([name])
+        assert asked == sizes.get(name, [3, 9, 15])
+    assert "of 3: 1,234.0 ms, bar 12\nof 9: 1,234.0 ms\n" in capsys.readouterr().out
+    scale.main(["members", "2"])
+    assert capsys.readouterr().out == "of 2: 1,234.0 ms\n"
+
+
+@pytest.mark.parametrize("wrong", [[], ["memberz"], ["idle", "many"], ["idle", "0"]])
+def test_a_wrong_figure_or_size_is_refused(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        scale.main(wrong)
+    assert "usage: python -m benchmarks.scale" in capsys.readouterr().err

@@ -289,7 +289,7 @@ def test_two_of_three_begin_nothing() -> None:
     club.wait(30.0)
     assert club.of(1, Founded) == []
     assert [event.why for event in club.of(1, BootstrapStuck)] == [
-        "2 members are here and free, expected 3 to begin a history"
+        "2 of the 3 members that begin one are here (initial_voters)"
     ] * 2
 
 

@@ -267,7 +267,10 @@ def test_memory_refuses_calls_out_of_order() -> None:
         (StorageError("a.log", "input/output error"), "a.log: input/output error"),
         (StorageFull("a.log", "no space left"), "a.log: no space left"),
         (StorageCorrupt("a.log", "it is empty", "everything"), "a.log: it is empty; lost: everyth"),
-        (StorageMismatch("a.log", "peer", "aa", "bb"), "a.log: peer is aa, expected bb"),
+        (
+            StorageMismatch("a.log", "peer", "aa", "bb"),
+            "a.log: peer is aa, expected bb; give the node the secret_key that it had",
+        ),
     ],
 )
 def test_errors_keep_their_values_and_survive_pickling(error: StorageError, text: str) -> None:
