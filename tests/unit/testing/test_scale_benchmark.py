@@ -17,6 +17,7 @@ def test_each_figure_has_default_sizes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes = {"up": [10], "start": [80], "simulate": [400], "idle": [20], "open": [1_000_000]}
+    sizes |= {"members": [3, 9, 15], "commits": [1, 3, 9]}
     for name, (_measure, default) in list(scale.MEASURES.items()):
         asked: list[int] = []
 
@@ -26,7 +27,7 @@ def test_each_figure_has_default_sizes(
 
         monkeypatch.setitem(scale.MEASURES, name, (measure, default))
         scale.main([name])
-        assert asked == sizes.get(name, [3, 9, 15])
+        assert asked == sizes[name]
     assert "of 3: 1,234.0 ms, bar 12\nof 9: 1,234.0 ms\n" in capsys.readouterr().out
     scale.main(["members", "2"])
     assert capsys.readouterr().out == "of 2: 1,234.0 ms\n"
