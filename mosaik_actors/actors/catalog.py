@@ -325,9 +325,9 @@ class CatalogActor(TypeDispatcher):
         )
         if probes or dials:
             self.send(self._gossip, ProbeSuspects(tuple(probes), tuple(dials)))
-        fresh = self._catalog.take_fresh()
+        replaced, fresh = self._catalog.take_replaced(), self._catalog.take_fresh()
         if fresh:
-            self.send(self._gossip, EntriesMerged(tuple(fresh), source))
+            self.send(self._gossip, EntriesMerged(tuple(fresh), source, replaced))
         if self._catalog.version != self._flushed_version and not self._is_flush_due:
             self._is_flush_due = True
             self._plan_flush()

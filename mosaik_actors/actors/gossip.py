@@ -156,9 +156,9 @@ class GossipActor(TypeDispatcher):
 
     def receiveMsg_EntriesMerged(self, message: EntriesMerged, _sender: ActorAddress) -> None:
         """Spread what is new."""
-        source = message.source
+        source, is_synced = message.source, message.source is not None
         self._gossip.receive_fresh(
-            message.entries, source, is_synced=source is not None, now=self._now()
+            message.entries, source, message.replaced, is_synced=is_synced, now=self._now()
         )
         self._pump()
 

@@ -309,10 +309,12 @@ class EntriesMerged(msgspec.Struct, frozen=True):
     Attributes:
         entries: The entries.
         source: Who brought them in a sync; None for the own, and for those of the user.
+        replaced: What there was before of their peers.
     """
 
     entries: tuple[SignedPeerEntry, ...]
     source: PeerId | None
+    replaced: Mapping[PeerId, SignedPeerEntry]
 
 
 class PeersKnown(msgspec.Struct, frozen=True):

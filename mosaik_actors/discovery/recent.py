@@ -10,7 +10,7 @@ is heavier than that by itself.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -52,6 +52,11 @@ class Recent(Generic[K, V]):
         old = self._old.pop(key, None) if self._old else None
         young = self._young.pop(key, None)
         return old if young is None else young
+
+    def among(self, keys: Iterable[K]) -> list[int]:
+        """Return where in `keys` those are that are remembered; it keeps none of them young."""
+        young, old = self._young, self._old
+        return [index for index, key in enumerate(keys) if key in young or key in old]
 
     def __contains__(self, key: K) -> bool:
         return key in self._young or key in self._old

@@ -22,6 +22,7 @@ from enum import StrEnum
 from ..ids import PeerId
 from .entry import PeerEntry, SignedPeerEntry
 from .info import PeerInfo
+from .layers import Layers, SharedLayers
 
 
 class DepartureReason(StrEnum):
@@ -93,7 +94,11 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
     __slots__ = ("_clock", "_peers", "me", "version")
 
     def __init__(
-        self, peers: dict[PeerId, Shown], me: SignedPeerEntry, version: int, clock: Clock = None
+        self,
+        peers: SharedLayers[PeerId, Shown],
+        me: SignedPeerEntry,
+        version: int,
+        clock: Clock = None,
     ) -> None:
         self._peers = peers
         self._clock = clock
@@ -102,10 +107,13 @@ class CatalogSnapshot(Mapping[PeerId, PeerInfo]):
 
     def __getitem__(self, key: PeerId | str) -> PeerInfo:
         peer_id = PeerId(key) if isinstance(key, str) else key
-        shown = self._peers[peer_id]
+        shown = self._peers.get(peer_id)
+        if shown is None:
+            raise KeyError(key)
         if isinstance(shown, SignedPeerEntry):
             # In its place, so that who looks again finds the same.
-            shown = self._peers[peer_id] = _inform(shown, self._clock)
+            shown = _inform(shown, self._clock)
+            self._peers.replace(peer_id, shown)
         return shown
 
     def entries(self) -> Iterator[PeerEntry]:
@@ -144,8 +152,7 @@ class CatalogView:
 
     def __init__(self, clock: Clock = None) -> None:
         self._clock = clock
-        self._shown: dict[PeerId, Shown] = {}
-        self._shown_is_shared = False
+        self._shown: Layers[PeerId, Shown] = Layers()
         self._snapshot: CatalogSnapshot | None = None
         self._version = 0
         self._events: deque[_Event] = deque()
@@ -159,13 +166,10 @@ class CatalogView:
         return peer_id in self._shown
 
     def snapshot(self, me: SignedPeerEntry) -> CatalogSnapshot:
-        """Return the peers that are shown now. Costs nothing while nothing changes.
-
-        Taking one makes the next change copy the table, once.
-        """
+        """Return the peers that are shown now. Costs nothing while nothing changes."""
         if self._snapshot is None or self._snapshot.me is not me:
-            self._shown_is_shared = True
-            self._snapshot = CatalogSnapshot(self._shown, me, self._version, self._clock)
+            shown = self._shown.share()
+            self._snapshot = CatalogSnapshot(shown, me, self._version, self._clock)
         return self._snapshot
 
     def show(self, peer_id: PeerId, now: Shown | None, reason: DepartureReason) -> bool:
@@ -203,14 +207,11 @@ class CatalogView:
 
     def replace(self, peer_id: PeerId, now: Shown | None) -> None:
         """Show this of a peer without looking at what differs from before."""
-        if self._shown_is_shared:
-            self._shown = dict(self._shown)
-            self._shown_is_shared = False
         self._snapshot = None
         if now is None:
-            del self._shown[peer_id]
+            self._shown.remove(peer_id)
         else:
-            self._shown[peer_id] = now
+            self._shown.put(peer_id, now)
 
     def note_own_change(self) -> None:
         """Note that this node says something else about itself."""

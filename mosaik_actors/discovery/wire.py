@@ -327,10 +327,10 @@ def pack_entries(entries: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
         group = group[count:]
 
 
-def split_ids(ids: bytes) -> Iterator[bytes]:
+def split_ids(ids: bytes) -> list[bytes]:
     """Return the message ids in `ids`; what is left over at the end is none."""
-    for start in range(0, len(ids) - MESSAGE_ID_BYTES + 1, MESSAGE_ID_BYTES):
-        yield ids[start : start + MESSAGE_ID_BYTES]
+    starts = range(0, len(ids) - MESSAGE_ID_BYTES + 1, MESSAGE_ID_BYTES)
+    return [ids[start : start + MESSAGE_ID_BYTES] for start in starts]
 
 
 def _contacts_of(frame: Frame) -> tuple[Contact, ...]:

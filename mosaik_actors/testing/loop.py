@@ -42,7 +42,7 @@ _CLOCK_RESOLUTION_S = 1e-9
 _TIMERS_TO_SIFT_MIN = 100
 _CANCELLED_SHARE_MAX = 0.5
 # Millions of objects that stay: to look through the youngest of them more rarely costs less.
-_GC_THRESHOLDS = (50_000, 20, 50)
+_GC_THRESHOLDS = (200_000, 20, 50)
 
 _owner: ContextVar[Hashable] = ContextVar("owner", default=None)
 

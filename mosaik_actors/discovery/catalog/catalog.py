@@ -123,6 +123,7 @@ class Catalog:
             draw=draw,
         )
         self._fresh: dict[PeerId, SignedPeerEntry] = {}
+        self._replaced: dict[PeerId, SignedPeerEntry] = {}  # what those in `_fresh` replaced
         self._advertisement = Advertisement(
             self.local, drift_s=config.max_time_drift, wait_max_s=config.announce_interval
         )
@@ -152,10 +153,7 @@ class Catalog:
         return MappingProxyType(self._refused)
 
     def snapshot(self) -> CatalogSnapshot:
-        """Return the peers that are shown now. Costs nothing while nothing changes.
-
-        Taking one makes the next change copy the table, once.
-        """
+        """Return the peers that are shown now. Costs nothing while nothing changes."""
         return self._view.snapshot(self.me)
 
     def told_entries(self) -> Mapping[PeerId, SignedPeerEntry]:
@@ -365,13 +363,17 @@ class Catalog:
         """Drop the events of peers that came or left, where nobody wants them; changes stay."""
         self._view.skip_arrivals()
 
+    def take_replaced(self) -> dict[PeerId, SignedPeerEntry]:
+        """Return what those entries replaced that `take_fresh` is about to return."""
+        replaced, self._replaced = self._replaced, {}
+        return replaced
+
     def take_fresh(self) -> list[SignedPeerEntry]:
         """Return the entries accepted since the last call: what others may not know yet.
 
-        The own entry is among them, last, when it has changed.
+        The own entry is among them, last, when it has changed. Call `take_replaced` before.
         """
-        fresh = list(self._fresh.values())
-        self._fresh.clear()
+        fresh, self._fresh, self._replaced = list(self._fresh.values()), {}, {}
         if self._advertisement.has_changed():
             if self._advertisement.take():
                 self._view.note_own_change()
@@ -412,6 +414,8 @@ class Catalog:
         if before is None and has_doubts:
             reachability.receive_newcomer(peer_id, steady=now - shift_s)
         store.put(signed, before, source, is_from_afar=is_from_afar, now=now, shift_s=shift_s)
+        if before is not None and peer_id not in self._fresh:
+            self._replaced[peer_id] = before
         self._fresh[peer_id] = signed
         if reachability.has_early:
             for encoded in reachability.take_early(peer_id):
@@ -432,6 +436,7 @@ class Catalog:
         for victim in self.store.make_room(signed, source, linked, overdue_s, now=now):
             self.reachability.forget(victim)
             self._fresh.pop(victim, None)
+            self._replaced.pop(victim, None)
             self._show(victim, DepartureReason.NO_ROOM)
         return not self.store.is_full(signed, self.store.find(signed.peer_id))
 

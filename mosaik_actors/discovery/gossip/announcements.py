@@ -1,4 +1,4 @@
-"""What the broadcast has to spread, what it misses, and the frames that come of it.
+"""What the broadcast has to spread, and the frames that come of it.
 
 A part of `broadcast`, which says when.
 """
@@ -44,19 +44,6 @@ class ToSpread(msgspec.Struct):
     source: PeerId | None
     is_quick: bool
     pushed: tuple[PeerId, ...] = ()
-
-
-class Missing(msgspec.Struct):
-    """An entry that neighbours have and this node does not.
-
-    Attributes:
-        is_quick: Whether the tree should have brought it by now. If not, and it is
-            missed all the same, it was sent while the tree was another one.
-        sources: Who has it.
-    """
-
-    is_quick: bool
-    sources: list[PeerId]
 
 
 def announce_frames(messages: Sequence[ToSpread]) -> tuple[bytes, ...]:

@@ -53,9 +53,8 @@ Invariants:
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from ...ids import PeerId
@@ -74,20 +73,18 @@ from ..wire import (
 )
 from .announcements import (
     BroadcastEvent,
-    Missing,
     RefreshOwnEntry,
     SendFrames,
     ToSpread,
     announce_frames,
     ihave_frames,
 )
-from .spread_entries import SpreadEntries, Way
+from .missing import MissingEntries
+from .spread_entries import GONE, SpreadEntries, Way
 
 _ROUND_MAX = 255
 _ROUNDS_TO_TRADE = 3  # what a link must save before it is worth a trade (section 3.8)
 _SHAPING_MAX = 256  # ids of those that shape the tree, of one generation
-_MISSING_MAX = 8_192
-_SOURCES_MAX = 8  # neighbours remembered to have a missing entry
 _TELL_S = 0.1  # ids of news wait this long for company, or less where all goes faster
 _HOLDS_PER_INTERVAL = 5  # a refresh waits a fifth of the announce interval at each node
 _GRAFT_S = 0.5  # news that is announced and not there after this is fetched, likewise
@@ -119,6 +116,7 @@ class Broadcast:
         self._reshape_s = min(_RESHAPE_S, self._hold_s)
         self._news_until: Recent[PeerId, float] = Recent(_NEWS_MAX)
         self._accused_until: Recent[PeerId, float] = Recent(_ACCUSED_MAX)
+        self._has_accused = False  # ever: most never have, and it is asked for each entry
         self._news_s = min(_NEWS_S, config.announce_interval)
         self._tell_s = min(_TELL_S, self._hold_s)
         self._graft_s = min(_GRAFT_S, config.announce_interval)
@@ -132,14 +130,14 @@ class Broadcast:
         self._shaper = me
         self._has_news = False
         self._shaper_until = now + _SHAPER_SILENT_INTERVALS * config.announce_interval
-        self._missing: dict[bytes, Missing] = {}
-        self._deadlines: list[tuple[float, bytes]] = []
+        self._missing = MissingEntries(self._graft_s)
         self._to_push: list[ToSpread] = []
         self._push_at: float | None = None
         self._pushed_at = float("-inf")
         self._to_tell: list[ToSpread] = []
         self._tell_at: float | None = None
         self._events: deque[BroadcastEvent] = deque()
+        self._own: SignedPeerEntry | None = None  # as it was announced last
         self._pending: SignedPeerEntry | None = None
         self._untold: SignedPeerEntry | None = None
         self._has_left = False
@@ -191,8 +189,7 @@ class Broadcast:
                 continue
             came_over = (rounds[index] if index < len(rounds) else 0) + 1
             self._known.note_announced(message_id, (min(came_over, _ROUND_MAX), source))
-            if self._missing:
-                self._missing.pop(message_id, None)
+            self._missing.discard(message_id)
             unseen.append(encoded)
         if is_redundant:
             self._send(source, Prune())
@@ -203,20 +200,14 @@ class Broadcast:
 
     def receive_ihave(self, source: PeerId, ihave: IHave, *, now: float) -> None:
         """Take in which entries a neighbour has: wait for those that are not here."""
+        ids = split_ids(ihave.ids)
+        self._trade_for(source, ids, ihave.rounds)
+        unknown = self._known.unknown(ids)
+        if not unknown:
+            return
         late_s = self._push_gap_s - self._gap_s
         wait_s = self._graft_s + late_s if ihave.is_quick else self._graft_refresh_s
-        for index, message_id in enumerate(split_ids(ihave.ids)):
-            if message_id in self._known:
-                way = self._shaping.get(message_id)
-                came_over = (ihave.rounds[index] if index < len(ihave.rounds) else 0) + 1
-                if way is not None and way[0] - came_over >= _ROUNDS_TO_TRADE:
-                    self._trade(source, way[1])
-            elif (missing := self._missing.get(message_id)) is not None:
-                if len(missing.sources) < _SOURCES_MAX:
-                    missing.sources.append(source)
-            elif len(self._missing) < _MISSING_MAX:
-                self._missing[message_id] = Missing(ihave.is_quick, [source])
-                heapq.heappush(self._deadlines, (now + wait_s, message_id))
+        self._missing.add(unknown, source, is_quick=ihave.is_quick, due_at=now + wait_s)
 
     def receive_graft(self, source: PeerId, graft: Graft) -> None:
         """Send a neighbour what it misses, and everything from now on unless it says no."""
@@ -235,6 +226,7 @@ class Broadcast:
     def receive_accused(self, peer_id: PeerId, *, now: float) -> None:
         """Note that a peer is said not to answer: what it says next is news."""
         self._accused_until.put(peer_id, now + self._config.purge_after)
+        self._has_accused = True
 
     def receive_prune(self, source: PeerId) -> None:
         """Send a neighbour only ids from now on."""
@@ -246,6 +238,7 @@ class Broadcast:
         self,
         entries: Iterable[SignedPeerEntry],
         source: PeerId | None,
+        replaced: Mapping[PeerId, SignedPeerEntry],
         *,
         is_synced: bool = False,
         now: float,
@@ -255,12 +248,16 @@ class Broadcast:
         Args:
             entries: The entries of others, signatures checked.
             source: The neighbour that sent them; None when it was nobody.
+            replaced: What the catalog had before of the peers that it knew.
             is_synced: Whether a sync brought them, and not a broadcast.
             now: Monotonic time in seconds.
         """
         until = now + self._news_s
+        to_spread: list[ToSpread] = [] if is_synced else self._to_push
         for signed in entries:
-            self._take(signed, source, is_synced, now, until)
+            self._take(signed, replaced.get(signed.peer_id), source, now, until, to_spread)
+        if is_synced and to_spread:
+            self._tell_later(to_spread, now)
         self._push_when_due(now)
 
     def receive_own(self, own: SignedPeerEntry, *, now: float) -> None:
@@ -285,9 +282,8 @@ class Broadcast:
             due_at = min(due_at, self._push_at)
         if self._tell_at is not None:
             due_at = min(due_at, self._tell_at)
-        if self._deadlines:
-            due_at = min(due_at, self._deadlines[0][0])
-        return due_at
+        missed_at = self._missing.get_timer()
+        return due_at if missed_at is None else min(due_at, missed_at)
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due. May be called early."""
@@ -314,16 +310,20 @@ class Broadcast:
         self._changed_at = now
         self._plan_refresh(now)
         self._untold = None if self._eager or self._lazy else own
-        self._take(own, None, False, now, now + self._news_s)
+        self._take_own(own, now)
         self._push_when_due(now)
 
     def _leave(self, own: SignedPeerEntry, now: float) -> None:
         # The links end soon: nobody could ask for it later.
-        self._take(own, None, False, now, now + self._news_s)
+        self._take_own(own, now)
         self._eager.update(self._lazy)
         self._lazy.clear()
         self._push(now)
         self._has_left = True
+
+    def _take_own(self, own: SignedPeerEntry, now: float) -> None:
+        before, self._own = self._own, own
+        self._take(own, before, None, now, now + self._news_s, self._to_push)
 
     def _plan_refresh(self, now: float) -> None:
         self._announced_at = now
@@ -343,21 +343,30 @@ class Broadcast:
     def _take(
         self,
         signed: SignedPeerEntry,
+        before: SignedPeerEntry | None,
         source: PeerId | None,
-        is_synced: bool,
         now: float,
         until: float,
+        to_spread: list[ToSpread],
     ) -> None:
-        """Store an entry, and let it wait for its turn; what is news now is so `until` then."""
+        """Store an entry, and let it wait for its turn; what is news now is so `until` then.
+
+        It waits in `to_spread`: to be pushed, or with what a sync brought.
+        """
         message_id, peer_id = signed.message_id, signed.peer_id
         way = self._known.take_way(message_id) or (0, source)
-        if self._missing:
-            self._missing.pop(message_id, None)
-        before = self._known.store(signed)
-        is_shaper = self._follow_shaper(peer_id, now)
+        if way is GONE:
+            # What replaced it took a shorter way from the catalog to here.
+            self._known.note_announced(message_id, GONE)
+            return
+        self._missing.discard(message_id)
+        self._known.store(signed, before)
+        is_shaper = peer_id <= self._shaper or now >= self._shaper_until
+        if is_shaper:
+            self._follow_shaper(peer_id, now)
         has_changed = before is None or self._has_changed(signed, before)
         # A refresh right after news replaces it where it has not been announced yet.
-        is_accused = now < (self._accused_until.get(peer_id) or now)
+        is_accused = self._has_accused and now < (self._accused_until.get(peer_id) or now)
         is_news = has_changed or is_accused
         is_quick = is_news or is_shaper or now < (self._news_until.get(peer_id) or now)
         if is_news:
@@ -370,11 +379,9 @@ class Broadcast:
             self._has_news = True
         if not self._eager and not self._lazy:
             return
-        message = ToSpread(signed, way[0], source, is_quick)
-        if is_synced:
-            self._tell_later([message], now)
+        to_spread.append(ToSpread(signed, way[0], source, is_quick))
+        if to_spread is not self._to_push:
             return
-        self._to_push.append(message)
         due_at = max(now, self._pushed_at + self._push_gap_s) if is_quick else now + self._hold_s
         if self._push_at is None or due_at < self._push_at:
             self._push_at = due_at
@@ -385,13 +392,10 @@ class Broadcast:
         was_forgotten = silent_ms >= self._config.purge_after * 1000
         return was_forgotten or not signed.says_the_same_as(before)
 
-    def _follow_shaper(self, peer_id: PeerId, now: float) -> bool:
-        """Return whether a peer that was heard of shapes the tree: the smallest id does."""
-        if peer_id > self._shaper and now < self._shaper_until:
-            return False
+    def _follow_shaper(self, peer_id: PeerId, now: float) -> None:
+        """Let a peer that was heard of shape the tree: the smallest id does."""
         self._shaper = peer_id
         self._shaper_until = now + _SHAPER_SILENT_INTERVALS * self._config.announce_interval
-        return True
 
     def _push_when_due(self, now: float) -> None:
         if self._push_at is not None and now >= self._push_at:
@@ -449,31 +453,13 @@ class Broadcast:
 
     def _fetch_missing(self, now: float) -> None:
         """Graft whoever was first to have what did not come (section 3.6)."""
-        wanted: dict[tuple[PeerId, bool], list[bytes]] = {}
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, message_id = heapq.heappop(self._deadlines)
-            missing = self._missing.get(message_id)
-            if missing is None:
-                continue
-            source = self._next_source(missing)
-            if source is None:
-                del self._missing[message_id]
-                continue
-            wanted.setdefault((source, missing.is_quick), []).append(message_id)
-            heapq.heappush(self._deadlines, (now + self._graft_s, message_id))
+        wanted = self._missing.take_due(self._eager, self._lazy, now=now)
         for (source, is_lasting), ids in wanted.items():
             if is_lasting:
                 self._make_eager(source)
             for first in range(0, len(ids), MESSAGE_COUNT_MAX):
                 part = b"".join(ids[first : first + MESSAGE_COUNT_MAX])
                 self._send(source, Graft(part, is_lasting))
-
-    def _next_source(self, missing: Missing) -> PeerId | None:
-        while missing.sources:
-            source = missing.sources.pop(0)
-            if source in self._eager or source in self._lazy:
-                return source
-        return None
 
     # Helpers: the tree.
 
@@ -486,6 +472,14 @@ class Broadcast:
         if peer_id in self._eager:
             del self._eager[peer_id]
             self._lazy[peer_id] = None
+
+    def _trade_for(self, source: PeerId, ids: Sequence[bytes], rounds: bytes) -> None:
+        """Trade links where what shapes the tree came over a much shorter way to `source`."""
+        for index in self._shaping.among(ids):
+            way = self._shaping.get(ids[index])
+            came_over = (rounds[index] if index < len(rounds) else 0) + 1
+            if way is not None and way[0] - came_over >= _ROUNDS_TO_TRADE:
+                self._trade(source, way[1])
 
     def _trade(self, shorter: PeerId, longer: PeerId | None) -> None:
         """Make the shorter way eager instead of the longer one (section 3.8)."""

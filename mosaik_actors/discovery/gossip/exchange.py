@@ -114,6 +114,6 @@ class Exchange:
         return before != self._shown_version
 
     def _pass_on(self, source: PeerId | None, now: float) -> None:
-        fresh = self._catalog.take_fresh()
+        replaced, fresh = self._catalog.take_replaced(), self._catalog.take_fresh()
         if fresh:
-            self._gossip.receive_fresh(fresh, source, now=now)
+            self._gossip.receive_fresh(fresh, source, replaced, now=now)

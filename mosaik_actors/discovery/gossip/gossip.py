@@ -130,15 +130,19 @@ class Gossip:
         self,
         entries: Sequence[SignedPeerEntry],
         source: PeerId | None,
+        replaced: Mapping[PeerId, SignedPeerEntry],
         *,
         is_synced: bool = False,
         now: float,
     ) -> None:
-        """Take in entries that are new to the catalog, the own one among them or not."""
+        """Take in entries that are new to the catalog, the own one among them or not.
+
+        See `Broadcast.receive_fresh`.
+        """
         others = [signed for signed in entries if signed.peer_id != self._me]
         if others:
             self.overlay.receive_departed(others)
-            self.broadcast.receive_fresh(others, source, is_synced=is_synced, now=now)
+            self.broadcast.receive_fresh(others, source, replaced, is_synced=is_synced, now=now)
         if len(others) == len(entries):
             return
         for signed in entries:
@@ -272,9 +276,17 @@ class Gossip:
     def get_timer(self) -> float | None:
         """Return when `handle_timer` is due, in monotonic seconds; None for never."""
         due_at = self.overlay.get_timer()
-        for other in (self.broadcast.get_timer(), self._next_look_at(), self._round_at()):
-            if other is not None and (due_at is None or other < due_at):
-                due_at = other
+        other = self.broadcast.get_timer()
+        if other is not None and (due_at is None or other < due_at):
+            due_at = other
+        if self.overlay.is_closed:
+            return due_at
+        has_neighbours = bool(self.overlay.neighbours)
+        if has_neighbours and (due_at is None or self._look_at < due_at):
+            due_at = self._look_at
+        if has_neighbours or self._probes_all:
+            round_at = self.rtt.get_timer()
+            due_at = round_at if due_at is None else min(due_at, round_at)
         return due_at
 
     def handle_timer(self, *, now: float) -> None:

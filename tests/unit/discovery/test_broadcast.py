@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 from random import Random
+from weakref import WeakKeyDictionary
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,7 +71,25 @@ def hear(
     """Let `source` announce entries that the catalog accepts if they are new."""
     announce = Announce(tuple(one.encode() for one in entries), bytes([came_over]) * len(entries))
     unseen = core.receive_announce(peer(source), announce)
-    core.receive_fresh(map(SignedPeerEntry.decode, unseen), peer(source), now=now)
+    accept(core, list(map(SignedPeerEntry.decode, unseen)), peer(source), now=now)
+
+
+_accepted: WeakKeyDictionary[Broadcast, dict[PeerId, SignedPeerEntry]] = WeakKeyDictionary()
+
+
+def accept(
+    core: Broadcast,
+    entries: list[SignedPeerEntry],
+    source: PeerId | None,
+    *,
+    is_synced: bool = False,
+    now: float,
+) -> None:
+    """Bring entries as a catalog does, with what it had before of their peers."""
+    known = _accepted.setdefault(core, {})
+    replaced = {one.peer_id: known[one.peer_id] for one in entries if one.peer_id in known}
+    known.update({one.peer_id: one for one in entries})
+    core.receive_fresh(entries, source, replaced, is_synced=is_synced, now=now)
 
 
 def peers(names: Iterable[str]) -> list[PeerId]:
@@ -96,7 +115,7 @@ def test_news_goes_to_every_eager_neighbour_but_its_source() -> None:
     assert pushed(core) == dict.fromkeys(peers([A, C]), news)
     core.receive_neighbour_down(peer(A))
     more = signed("z")
-    core.receive_fresh([more], None, now=1.0)
+    accept(core, [more], None, now=1.0)
     assert pushed(core) == {key: [more] for key in peers([B, C])}
 
 
@@ -136,7 +155,7 @@ def test_while_there_is_much_news_all_the_time_it_goes_out_in_fewer_and_larger_f
 
 def test_no_news_or_no_neighbours_send_nothing() -> None:
     core = make(A)
-    core.receive_fresh([], None, now=0.0)
+    accept(core, [], None, now=0.0)
     hear(core, A, signed("x"), now=0.0)
     assert core.next_event() is None
     core = make()
@@ -179,7 +198,7 @@ def test_a_departure_goes_to_all_at_once_and_is_the_last_word() -> None:
 def test_many_large_entries_are_split_over_frames() -> None:
     core = make(A)
     streams = [signed(f"p{n}", tags=tuple(map(peer, ["t"] * 500))) for n in range(60)]
-    core.receive_fresh(streams, None, now=0.0)
+    accept(core, streams, None, now=0.0)
     event = core.next_event()
     assert isinstance(event, SendFrames)
     assert len(event.frames) > 1
@@ -351,6 +370,19 @@ def test_a_graft_of_what_was_replaced_gets_nothing_and_its_successor_is_sent_any
     assert sent(core) == []
 
 
+def test_what_was_replaced_before_it_came_is_not_spread() -> None:
+    """A sync's entries come over the catalog actor's mailbox, announced ones at once."""
+    core = make_with_shaper(A, B)
+    old, new = signed("x"), signed("x", update=NOW + 1)
+    core.receive_fresh([new], peer(A), {peer("x"): old}, now=10.0)
+    sent(core)
+    core.receive_fresh([old], peer(A), {}, is_synced=True, now=10.0)
+    core.handle_timer(now=11.0)
+    assert old.message_id not in [one for ids in told(core).values() for one in ids]
+    core.receive_graft(peer(B), Graft(old.message_id + new.message_id))
+    assert pushed(core) == {peer(B): [new]}
+
+
 def test_a_much_shorter_way_is_traded_for_a_longer_one() -> None:
     """Section 3.8: an IHAVE with a smaller round than the payload's."""
     core = make(A, B)
@@ -368,7 +400,7 @@ def test_a_much_shorter_way_is_traded_for_a_longer_one() -> None:
 def test_what_a_sync_brought_is_told_and_not_pushed() -> None:
     core = make_with_shaper(A, B, C)
     synced = signed("x")
-    core.receive_fresh([synced], peer(A), is_synced=True, now=10.0)
+    accept(core, [synced], peer(A), is_synced=True, now=10.0)
     core.handle_timer(now=10.2)
     assert told(core) == {key: [synced.message_id] for key in peers([B, C])}
 
@@ -438,7 +470,7 @@ def test_the_invariants_hold_in_any_history(history: list[tuple[str, str, int]])
             case "prune":
                 core.receive_prune(source)
             case "synced":
-                core.receive_fresh([entry], source, is_synced=True, now=now)
+                accept(core, [entry], source, is_synced=True, now=now)
             case "own":
                 core.receive_own(signed(ME, update=NOW + now), now=now)
             case "time":

@@ -41,6 +41,20 @@ def test_a_valid_entry_is_shown_and_told_on() -> None:
     assert set(core.told_entries()) == {peer("a"), peer("me")}
 
 
+def test_what_fresh_entries_replaced_is_what_others_were_given_before() -> None:
+    core = catalog()
+    one, two, three = (signed("a", update=NOW + n) for n in range(3))
+    core.receive_entry(one, now=NOW)
+    assert core.take_replaced() == {}
+    core.take_fresh()
+    core.receive_entry(two, now=NOW)
+    core.receive_entry(three, now=NOW)
+    core.receive_entry(signed("b"), now=NOW)
+    assert core.take_replaced() == {peer("a"): one}
+    assert core.take_fresh() == [three, signed("b")]
+    assert core.take_replaced() == {}
+
+
 def test_the_newest_version_wins_in_any_order() -> None:
     versions = [signed("a", update=NOW + n, tags=(UniqueId(str(n)),)) for n in range(4)]
     restarted = signed("a", start=NOW + 1, update=NOW + 1, tags=(UniqueId("new"),))

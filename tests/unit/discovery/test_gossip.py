@@ -112,8 +112,8 @@ class SimNode:
 
     def pump(self, source: PeerId | None = None, *, is_synced: bool = False) -> None:
         world = self.world
-        fresh = self.catalog.take_fresh()
-        self.gossip.receive_fresh(fresh, source, is_synced=is_synced, now=world.now)
+        replaced, fresh = self.catalog.take_replaced(), self.catalog.take_fresh()
+        self.gossip.receive_fresh(fresh, source, replaced, is_synced=is_synced, now=world.now)
         while self.catalog.next_event() is not None:
             pass
         self.gossip.receive_known(
@@ -124,7 +124,7 @@ class SimNode:
                 case RefreshOwnEntry():
                     self.catalog.local.refresh(now=NOW + world.now)
                     own = self.catalog.take_fresh()
-                    self.gossip.receive_fresh(own, None, now=world.now)
+                    self.gossip.receive_fresh(own, None, {}, now=world.now)
                 case SendFrames(peers, frames):
                     copies = sum(frame.count(world.watched) for frame in frames)
                     world.sent_count += len(peers) * copies
@@ -480,11 +480,13 @@ def test_claims_go_to_all_but_their_source() -> None:
 def test_what_the_accused_says_next_does_not_wait_for_company() -> None:
     for is_accused in (True, False):
         gossip = with_neighbours("a", "b")
-        gossip.receive_fresh([signed("d")], peer("a"), now=1.0)
+        before = signed("d")
+        gossip.receive_fresh([before], peer("a"), {}, now=1.0)
         list(iter(gossip.next_event, None))
         if is_accused:
             gossip.receive_claims([], [peer("d")], peer("a"), now=20.0)
-        gossip.receive_fresh([signed("d", update=NOW + 1)], peer("a"), now=20.0)
+        after, replaced = signed("d", update=NOW + 1), {peer("d"): before}
+        gossip.receive_fresh([after], peer("a"), replaced, now=20.0)
         sent = [event for event in iter(gossip.next_event, None) if isinstance(event, SendFrames)]
         pushed = [event for event in sent if peer("b") in event.peers]
         assert bool(pushed) is is_accused

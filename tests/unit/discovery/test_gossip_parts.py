@@ -14,6 +14,7 @@ from mosaik_actors.discovery.gossip.exchange import Exchange
 from mosaik_actors.discovery.gossip.gossip import Gossip, VerifyNeighbours
 from mosaik_actors.discovery.gossip.lateness import Lateness
 from mosaik_actors.discovery.gossip.link_roles import LinkRole, LinkRoles
+from mosaik_actors.discovery.gossip.missing import MissingEntries
 from mosaik_actors.discovery.wire import Announce, Contact, LinkPurpose, decode_frame
 from mosaik_actors.transport.close import CloseCode, CloseReason
 
@@ -141,3 +142,19 @@ def test_a_node_that_cannot_keep_up_takes_no_neighbour_for_silent_so_soon() -> N
     assert gossip.next_event() is None
     gossip.receive_heard({peer("a"): 0.0}, now=9.5)
     assert gossip.next_event() == VerifyNeighbours((peer("a"),))
+
+
+def test_what_is_missing_is_asked_of_one_after_the_other_until_it_is_here() -> None:
+    missing = MissingEntries(0.5)
+    first, second = b"12345678", b"abcdefgh"
+    missing.add([first, second], peer("a"), is_quick=True, due_at=1.0)
+    missing.add([first], peer("b"), is_quick=False, due_at=0.5)
+    missing.add([first], peer("c"), is_quick=False, due_at=0.5)
+    neighbours = {peer("a"): None}, {peer("c"): None}
+    assert (missing.get_timer(), missing.take_due(*neighbours, now=0.9)) == (1.0, {})
+    assert missing.take_due(*neighbours, now=1.0) == {(peer("a"), True): [first, second]}
+    missing.discard(second)
+    assert missing.get_timer() == 1.5
+    assert missing.take_due(*neighbours, now=1.5) == {(peer("c"), True): [first]}
+    assert missing.take_due(*neighbours, now=2.0) == {}
+    assert missing.get_timer() is None

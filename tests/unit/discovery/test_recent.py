@@ -58,3 +58,10 @@ def test_what_is_taken_is_forgotten_in_both_generations() -> None:
     assert 0 not in recent
     assert recent.take(1) == "1"
     assert recent.get(2) == "2"
+
+
+def test_among_many_those_are_found_that_are_remembered() -> None:
+    recent: Recent[str, int] = Recent(2)
+    for number, key in enumerate("abcde"):
+        recent.put(key, number)
+    assert recent.among("zyecda") == [2, 3, 4]

@@ -21,6 +21,7 @@ from mosaik_actors import (
 )
 from mosaik_actors.codec import codec_for
 from mosaik_actors.discovery.entry import EntryVersion, PeerEntry, SignedPeerEntry
+from mosaik_actors.discovery.layers import Layers
 from mosaik_actors.discovery.view import CatalogSnapshot
 from mosaik_actors.errors import DecodeError, RemoteError
 from mosaik_actors.ids import NetworkId, PeerId
@@ -95,7 +96,7 @@ class World:
     def __init__(self, system: AsyncActorSystem, **config: Any) -> None:
         self.system = system
         entry = PeerEntry(network=NetworkId("n"), peer=ME, version=EntryVersion(0, 0))
-        catalog = CatalogSnapshot({}, SignedPeerEntry.sign(entry, MY_KEY), 0)
+        catalog = CatalogSnapshot(Layers().share(), SignedPeerEntry.sign(entry, MY_KEY), 0)
         settings = ActorsConfig(**config)
         self.node = RemoteNode(system.host, ME, b"abcdefgh", settings, catalog, 1 << 20)
         self.ref = system.host.creation.spawn(Keeper, Spawning())
