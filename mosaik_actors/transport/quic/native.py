@@ -329,7 +329,8 @@ class NativeEngine:
             case ("connection_id_retired", cid, *_):
                 self.events.append(CidRetired(cid))
             case ("peer_closed", bool(is_own), int(code), _, reason):  # a code of ours, or QUIC's
-                self._peer_reason = reason_of_end(code, _as_text(reason), is_application=is_own)
+                # At once: until the core lets go of it, nothing would be sent any more.
+                self._end(reason_of_end(code, _as_text(reason), is_application=is_own))
             case ("protocol_error", int(code), _, reason):
                 self._peer_reason = reason_of_end(code, _as_text(reason), is_application=False)
             case ("connection_terminated", int(code), frame_type, reason):

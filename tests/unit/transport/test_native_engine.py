@@ -353,6 +353,23 @@ def test_close_carries_code_and_text(natives: tuple[bool, bool]) -> None:
     assert dialler.unacked_bytes(stream_id) == 0
 
 
+@pytest.mark.parametrize("natives", [(True, True), (True, False), (False, True), (False, False)])
+def test_who_hears_of_the_end_knows_it_at_once(natives: tuple[bool, bool]) -> None:
+    """RFC 9000 section 10.2.2: it waits for what may still come, and nobody may open streams."""
+    path = Path(natives)
+    path.admit()
+    dialler, acceptor = path.both
+    dialler.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "so long"))
+    path.events[1].clear()
+    for data, _ in dialler.datagrams_to_send(now=path.now):
+        acceptor.receive_datagram(data, path.addrs[0], now=path.now)
+    said = [acceptor.events.popleft() for _ in range(len(acceptor.events))]
+    reason = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "so long", remote=True)
+    assert said == [ConnectionEnded(reason)]
+    path.run(5.0)
+    assert path.of_kind(1, ConnectionEnded) == []
+
+
 @WHO
 def test_silence_ends_the_connection(natives: tuple[bool, bool]) -> None:
     path = Path(natives)
