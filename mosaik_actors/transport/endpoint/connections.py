@@ -412,7 +412,8 @@ class Connections:
         if connection.state is not ConnectionState.READY or connection.links:
             return False
         if connection.is_retiring and connection.is_initiator:
-            return True  # both sides use another one
+            # Both sides use another one. What links wrote before they ended is still on its way.
+            return not connection.has_unsent
         # A peer's pings alone do not hold a connection.
         idle_since = max(connection.ready_at, connection.linkless_since)
         return now - idle_since > 2 * self._config.idle_timeout
