@@ -426,12 +426,13 @@ class NativeEngine:
             # Its number is taken all the same: the next ones must not wait for it.
             self._unopened[stream_id] = [(b"", True)]
         elif stream_id in self._heard:
-            self._core.stop_sending(stream_id, code)
+            with suppress(ValueError):  # all of it has come
+                self._core.stop_sending(stream_id, code)
         self._drop(stream_id, code)
 
     def _drop(self, stream_id: int, code: int) -> None:
         if stream_id not in self._unopened:
-            with suppress(RuntimeError):  # all of it was acknowledged
+            with suppress(RuntimeError, ValueError):  # all of it was acknowledged
                 self._core.reset_stream(stream_id, code)
         self._written.discard(stream_id)
         self._unsettled.pop(stream_id, None)
