@@ -207,8 +207,12 @@ class Connection(ABC):
             if self._congested:
                 self._release_drained()
         except Exception:
-            logger.exception("a connection failed and is closed; the others go on")
-            self.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))
+            self.fail()
+
+    def fail(self) -> None:
+        """End the connection for what went wrong here just now; the others go on."""
+        logger.exception("a connection failed and is closed; the others go on")
+        self.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))
 
     def flush(self, *, now: float) -> None:
         """Send what may leave now."""

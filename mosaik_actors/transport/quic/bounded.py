@@ -36,6 +36,7 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
 from ..config import UNDELIVERED_BYTES_MIN
+from .certificates import refuse_unreadable
 
 WINDOW_BYTES_MIN = UNDELIVERED_BYTES_MIN
 UNPROVEN_STREAMS_MAX = 128
@@ -123,6 +124,7 @@ class BoundedConnection(QuicConnection):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self.tls._request_client_certificate = True
+        refuse_unreadable(self.tls)
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """Take in a datagram."""

@@ -51,13 +51,19 @@ class QuicConnection(Connection):
         """Take in a datagram; call `process` when this loop turn has no more."""
         self.last_heard_at = now
         self.unheard_max = None
-        self.quic.receive_datagram(data, remote, now=now)
+        try:
+            self.quic.receive_datagram(data, remote, now=now)
+        except Exception:  # or those whose datagrams came with it would have to wait
+            self.fail()
 
     def receive_datagrams(self, datagrams: list[bytes], remote: SocketAddr, *, now: float) -> None:
         """As `receive_datagram`, with several at once."""
         self.last_heard_at = now
         self.unheard_max = None
-        self.quic.receive_datagrams(datagrams, remote, now=now)
+        try:
+            self.quic.receive_datagrams(datagrams, remote, now=now)
+        except Exception:
+            self.fail()
 
     def _transmit(self, *, now: float) -> bool:
         datagrams = self.quic.datagrams_to_send(now=now)
