@@ -150,11 +150,12 @@ class Connections:
 
     def adopt(self, engine: StreamEngine, sock: socket.socket) -> None:
         """Take in a connection that a peer opened on a Unix socket, if there is room for it."""
-        if self.is_closing or len(self.datagrams.connections) >= self._config.connections_max:
-            self._counters.connections_refused += 1
+        if not self.datagrams.admit(None):
             sock.close()
             return
-        self.add_local(engine, sock, is_initiator=False)
+        connection = self.add_local(engine, sock, is_initiator=False)
+        if not connection.is_over:
+            self.datagrams.receive_handshake(connection, None)
 
     def adopt_tls(self, engine: StreamEngine, make_port: MakeTlsPort) -> None:
         """Take in a connection that a peer opened over TCP, who was admitted."""

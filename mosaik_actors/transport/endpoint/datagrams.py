@@ -134,25 +134,27 @@ class Demultiplexer:
         if isinstance(connection, QuicConnection):
             self._unlist(connection)
 
-    def admit(self, remote: SocketAddr) -> bool:
+    def admit(self, remote: SocketAddr | None) -> bool:
         """Return whether a newcomer whose address is real may begin a handshake.
 
-        One that may ends another connection where that is needed.
+        One that may ends another connection where that is needed. None stands for a process of
+        this user on this machine, which needs no place among strangers.
         """
         now = self._clock.monotonic()
         is_full = self.slots.is_full(len(self.connections), remote)
         if self.is_closing or (is_full and not self.slots.has_evictable(remote)):
             self._refuse_newcomer(now)
             return False
-        if not self._take_place(remote, now):
+        if remote is not None and not self._take_place(remote, now):
             return False
         if is_full:
             self._evict(remote, now)
         return True
 
-    def receive_handshake(self, connection: Connection, remote: SocketAddr) -> None:
+    def receive_handshake(self, connection: Connection, remote: SocketAddr | None) -> None:
         """Take in that a newcomer that was admitted has begun."""
-        self._charged[connection] = remote[0]
+        if remote is not None:
+            self._charged[connection] = remote[0]
         self.slots.receive_handshake(connection, remote)
 
     def receive_ready(self, connection: Connection) -> None:
@@ -376,7 +378,7 @@ class Demultiplexer:
         self._log.warning(logger, None, text, now=now)
         return False
 
-    def _evict(self, remote: SocketAddr, now: float) -> None:
+    def _evict(self, remote: SocketAddr | None, now: float) -> None:
         """Make room for a newcomer whose address is real."""
         victim = self.slots.evictable(remote)
         if victim.state is ConnectionState.READY:
