@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
@@ -47,6 +48,17 @@ logger = logging.getLogger(__name__)
 READS_PER_TURN: Final = 64
 ALONE_MIN: Final = 8  # datagrams in a row without company: the next one comes alone as well
 HINT_INTERVAL_S: Final = 0.02
+FILES_SHARE: Final = 4  # unfinished handshakes hold one of so many files at most
+
+
+def _handshakes_max(config: TransportConfig) -> int:
+    """Return how many handshakes there may be: of files no more than strangers may hold."""
+    if not (config.carries("tcp") or config.carries("unix")):
+        return config.handshakes_max
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files_max == resource.RLIM_INFINITY:
+        return config.handshakes_max
+    return max(1, min(config.handshakes_max, files_max // FILES_SHARE))
 
 
 class Demultiplexer:
@@ -85,7 +97,7 @@ class Demultiplexer:
         after_read: Callable[[], None],
     ) -> None:
         self.connections: dict[Connection, None] = {}
-        self.slots: Slots[Connection] = Slots(config)
+        self.slots: Slots[Connection] = Slots(config, handshakes_max=_handshakes_max(config))
         self.is_closing = False
         self.direct: DirectPaths | None = None
         self.reflect: Callable[[bytes, SocketAddr, float], bytes | None] | None = None

@@ -20,7 +20,7 @@ from ...clock import Clock
 from ...peer_log import PeerLog
 from ..address import SocketAddr, is_loopback, is_relayed
 from ..config import TransportConfig
-from ..connection.connection import Connection, ConnectionState
+from ..connection.connection import Connection, ConnectionState, close_failed
 from ..counters import TransportCounters
 from ..quic.connection import QuicConnection
 from ..quic.path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
@@ -94,7 +94,7 @@ class Outbound:
                 if connection.state is not ConnectionState.CLOSED:
                     self.arm(connection)
             except Exception:  # or those behind it would have to wait
-                connection.fail()
+                close_failed(connection)
 
     def send_many(self, port: DatagramPort, datagrams: list[tuple[bytes, Any]]) -> None:
         """Send datagrams, each with where it goes, at once where the port can."""
@@ -202,7 +202,7 @@ class Outbound:
                 connection.flush(now=now)
                 self.arm(connection)
         except Exception:  # or it would have no timer any more
-            connection.fail()
+            close_failed(connection)
         self._after_timer()
 
     # The path to a peer.
