@@ -121,7 +121,7 @@ FORBIDDEN_IN_CORES = frozenset(
 )
 ALLOWED_TO_USE_AIOQUIC = frozenset(
     PACKAGE / "transport" / "quic" / f"{name}.py"
-    for name in ("bounded", "engine", "native", "native_handshake")
+    for name in ("bounded", "certificates", "engine", "native", "native_handshake")
 )
 MAY_USE_OS = frozenset(["ids.py", "disk.py"])  # for entropy; for the texts of errors
 

@@ -82,6 +82,7 @@ class RendezvousActor(TypeDispatcher):
         self._gossip: ActorAddress
         self._schedule: PollSchedule
         self._folders: list[NoticeFolder] = []
+        self._paths: list[Path] = []  # where they are
         self._seen: dict[
             NoticeFolder, list[RendezvousNotice]
         ] = {}  # by folder, as of its last look
@@ -111,6 +112,7 @@ class RendezvousActor(TypeDispatcher):
                 logger.warning("no rendezvous on this machine: %s", error)
                 break
             self._folders.append(folder)
+            self._paths.append(path)
         if self._folders:
             await self._look()
 
@@ -119,7 +121,7 @@ class RendezvousActor(TypeDispatcher):
     ) -> None:
         """Take the notice away."""
         self._node.endpoint.leave_local()
-        folders, self._folders = self._folders, []
+        folders, self._folders, self._paths = self._folders, [], []
         for folder in folders:
             await asyncio.to_thread(folder.close)
         self.send(sender, RendezvousLeft())
@@ -130,7 +132,7 @@ class RendezvousActor(TypeDispatcher):
         """Take the notice away, if nobody asked for it before."""
         if self._folders:
             self._node.endpoint.leave_local()
-        folders, self._folders = self._folders, []
+        folders, self._folders, self._paths = self._folders, [], []
         for folder in folders:
             folder.close()
 
@@ -148,6 +150,8 @@ class RendezvousActor(TypeDispatcher):
         try:
             self._seen |= await asyncio.to_thread(_look, self._folders, self._node.clock.wall())
             self._has_failed = False
+            for path in self._paths:  # somebody may have removed the socket with the notice
+                self._node.endpoint.listen_local(path)
         except OSError as error:
             if not self._has_failed:
                 logger.warning("looking for peers on this machine failed: %s", error)
@@ -195,10 +199,9 @@ class NoticeFolder:
         Args:
             now: Wall-clock time in seconds, to compare with times of files.
         """
-        state = os.fstat(self._fd)
-        if not state.st_nlink:  # somebody removed the folder
+        if self._fd < 0 or not os.fstat(self._fd).st_nlink:  # somebody removed the folder
             self._enter()
-            state = os.fstat(self._fd)
+        state = os.fstat(self._fd)
         self._looks += 1
         if state.st_mtime_ns == self._looked_at_mtime_ns and self._looks % _FULL_LOOK_EVERY:
             return None
@@ -217,6 +220,9 @@ class NoticeFolder:
 
     def close(self) -> None:
         """Remove the notice, and give up its lock. May be repeated."""
+        notice_fd, self._notice_fd = self._notice_fd, -1
+        if notice_fd >= 0:
+            os.close(notice_fd)
         if self._fd < 0:
             return
         fd, self._fd = self._fd, -1
@@ -224,7 +230,6 @@ class NoticeFolder:
             os.unlink(self._name, dir_fd=fd)
         except OSError as error:
             logger.info("the notice was gone already: %s", error)
-        os.close(self._notice_fd)
         os.close(fd)
         _remove_network_folder(self._folder_name)
 

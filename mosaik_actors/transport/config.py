@@ -73,7 +73,8 @@ class TransportConfig:
             many at a time are rare.
         handshakes_max: How many unfinished incoming handshakes there may be. With
             more, the oldest of them is given up for a newcomer. 1024: a thousand
-            nodes that join at once are served.
+            nodes that join at once are served. Where sockets carry, a quarter of the files
+            that the process may have open is the most.
         stranger_handshakes_max: How many incoming handshakes may come to nothing before
             newcomers have to wait: a place is free again when a peer proves that it is
             of the network, or by time. 1024, as `handshakes_max`.

@@ -14,8 +14,10 @@ process; another instance means that the peer restarted.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
@@ -27,6 +29,10 @@ from .proven_peer import ProvenPeer
 # Not checked by anybody: a certificate lives as long as its endpoint.
 _VALID_FROM = datetime(2020, 1, 1, tzinfo=UTC)
 _VALID_UNTIL = datetime(2120, 1, 1, tzinfo=UTC)
+
+INSTANCE_MAX: Final = 2**64 - 1
+UNREADABLE: Final = (ValueError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What is raised for a certificate that a TLS library has let pass, and that cannot be read."""
 
 
 def make_certificate(secret_key: SecretKey, instance: int) -> x509.Certificate:
@@ -53,11 +59,17 @@ def read_certificate(certificate: x509.Certificate | None) -> ProvenPeer:
     """Return whose certificate this is, its key having signed the handshake.
 
     Raises:
-        RemoteError: There is none, or its key is not an Ed25519 key.
+        RemoteError: There is none, it cannot be read, its key is not an Ed25519 key, or its
+            serial number is no instance.
     """
     if certificate is None:
         raise RemoteError("no certificate: the peer did not say who it is", CloseCode.UNKNOWN_PEER)
-    key = certificate.public_key()
+    try:
+        key, instance = certificate.public_key(), certificate.serial_number
+    except UNREADABLE as exc:
+        raise RemoteError(f"no certificate: {exc}", CloseCode.UNKNOWN_PEER) from exc
     if not isinstance(key, Ed25519PublicKey):
         raise RemoteError("the certificate's key is not an Ed25519 key", CloseCode.UNKNOWN_PEER)
-    return ProvenPeer(PeerId(key.public_bytes_raw()), certificate.serial_number)
+    if not 1 <= instance <= INSTANCE_MAX:
+        raise RemoteError("the certificate's serial number is no instance", CloseCode.UNKNOWN_PEER)
+    return ProvenPeer(PeerId(key.public_bytes_raw()), instance)

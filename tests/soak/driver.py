@@ -285,7 +285,10 @@ class Soak:
             Fate.REFUSED: (plan.reason.code, plan.reason.text),
             Fate.UNSERVED: (CloseCode.INVALID_PROTOCOL, f"nothing serves {UNSERVED!r} here"),
         }
-        if right.get(plan.fate) == (reason.code, reason.text) or self._is_cut:
+        # A reset may overtake that the link was accepted (RFC 9000 section 3.2).
+        is_overtaken = plan.fate is Fate.ABORTED and reason.code == CloseCode.CANCELLED
+        is_right = right.get(plan.fate) == (reason.code, reason.text)
+        if is_right or is_overtaken or self._is_cut:
             self._note_end(plan, 0)
         else:
             self._faults.append(f"{_name(plan, 0)}: {reason}")

@@ -8,7 +8,7 @@ from ...clock import Clock
 from ..address import SocketAddr
 from ..close import CloseReason
 from ..config import TransportConfig
-from ..connection.connection import Connection
+from ..connection.connection import Connection, ConnectionState
 from ..connection.owner import ConnectionOwner
 from .engine import StreamEngine
 from .port import StreamPort
@@ -84,8 +84,11 @@ class StreamConnection(Connection):
     def end(self, reason: CloseReason) -> None:
         """Note that the connection is over; what was said last is still sent."""
         was_over = self.is_over
+        is_unknown = self.state is ConnectionState.HANDSHAKE
         super().end(reason)
-        if not was_over:
+        if is_unknown and not self._stream_engine.has_failed:
+            self.port.close()  # there is nothing to be said, and strangers are to hold no files
+        elif not was_over:
             self.port.finish()
 
     def send_now(self, stream_id: int, data: bytes) -> bool:

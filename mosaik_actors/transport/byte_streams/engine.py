@@ -107,6 +107,7 @@ class StreamEngine:
         self.control: list[bytes] = []  # what it has to send itself
         self._pong_count = 0
         self._given_bytes = 0
+        self.has_failed = False  # whether the peer broke the rules
         self._is_over = False
         self._is_closing = False
         self._received_bytes = 0
@@ -199,6 +200,7 @@ class StreamEngine:
     def fail(self, error: RemoteError) -> None:
         """End the connection with somebody who breaks the rules, and say so."""
         if not self._is_over:
+            self.has_failed = True
             self.close(CloseReason(error.close_code, error.text))
             self._end(CloseReason(error.close_code, error.text))
 

@@ -13,6 +13,7 @@ that, and for taking what waits.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from contextvars import copy_context
@@ -21,8 +22,12 @@ from itertools import islice
 from typing import Final
 
 from ...clock import Clock
+from ...errors import RemoteError
 from ...forking import keep_from_children
+from ..close import CloseCode
 from .engine import StreamEngine
+
+logger = logging.getLogger(__name__)
 
 READ_BYTES_MAX: Final = 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
@@ -222,7 +227,11 @@ class StreamPort:
             count = len(data)
             left -= count
             if not self._is_finishing:
-                self._take_in(data, now)
+                try:
+                    self._take_in(data, now)
+                except Exception:
+                    logger.exception("a connection failed and is closed; the others go on")
+                    self._engine.fail(RemoteError("an internal error", CloseCode.UNEXPECTED_CLOSE))
             if count < CHUNK_BYTES or self._is_closed:
                 break
         if not self._is_finishing:

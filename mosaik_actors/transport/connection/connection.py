@@ -207,8 +207,7 @@ class Connection(ABC):
             if self._congested:
                 self._release_drained()
         except Exception:
-            logger.exception("a connection failed and is closed; the others go on")
-            self.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))
+            close_failed(self)
 
     def flush(self, *, now: float) -> None:
         """Send what may leave now."""
@@ -472,3 +471,9 @@ class Connection(ABC):
     @abstractmethod
     def _transmit(self, *, now: float) -> bool:
         """Send what the engine has, as far as that goes; return whether anything left."""
+
+
+def close_failed(connection: Connection) -> None:
+    """End a connection for the exception that is being handled; the others go on."""
+    logger.exception("a connection failed and is closed; the others go on")
+    connection.close(CloseReason(CloseCode.UNEXPECTED_CLOSE, "an internal error"))

@@ -150,11 +150,12 @@ class Connections:
 
     def adopt(self, engine: StreamEngine, sock: socket.socket) -> None:
         """Take in a connection that a peer opened on a Unix socket, if there is room for it."""
-        if self.is_closing or len(self.datagrams.connections) >= self._config.connections_max:
-            self._counters.connections_refused += 1
+        if not self.datagrams.admit(None):
             sock.close()
             return
-        self.add_local(engine, sock, is_initiator=False)
+        connection = self.add_local(engine, sock, is_initiator=False)
+        if not connection.is_over:
+            self.datagrams.receive_handshake(connection, None)
 
     def adopt_tls(self, engine: StreamEngine, make_port: MakeTlsPort) -> None:
         """Take in a connection that a peer opened over TCP, who was admitted."""
@@ -412,7 +413,8 @@ class Connections:
         if connection.state is not ConnectionState.READY or connection.links:
             return False
         if connection.is_retiring and connection.is_initiator:
-            return True  # both sides use another one
+            # Both sides use another one. What links wrote before they ended is still on its way.
+            return not connection.has_unsent
         # A peer's pings alone do not hold a connection.
         idle_since = max(connection.ready_at, connection.linkless_since)
         return now - idle_since > 2 * self._config.idle_timeout

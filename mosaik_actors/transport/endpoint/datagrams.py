@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
@@ -47,6 +48,17 @@ logger = logging.getLogger(__name__)
 READS_PER_TURN: Final = 64
 ALONE_MIN: Final = 8  # datagrams in a row without company: the next one comes alone as well
 HINT_INTERVAL_S: Final = 0.02
+FILES_SHARE: Final = 4  # unfinished handshakes hold one of so many files at most
+
+
+def _handshakes_max(config: TransportConfig) -> int:
+    """Return how many handshakes there may be: of files no more than strangers may hold."""
+    if not (config.carries("tcp") or config.carries("unix")):
+        return config.handshakes_max
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files_max == resource.RLIM_INFINITY:
+        return config.handshakes_max
+    return max(1, min(config.handshakes_max, files_max // FILES_SHARE))
 
 
 class Demultiplexer:
@@ -85,7 +97,7 @@ class Demultiplexer:
         after_read: Callable[[], None],
     ) -> None:
         self.connections: dict[Connection, None] = {}
-        self.slots: Slots[Connection] = Slots(config)
+        self.slots: Slots[Connection] = Slots(config, handshakes_max=_handshakes_max(config))
         self.is_closing = False
         self.direct: DirectPaths | None = None
         self.reflect: Callable[[bytes, SocketAddr, float], bytes | None] | None = None
@@ -134,25 +146,27 @@ class Demultiplexer:
         if isinstance(connection, QuicConnection):
             self._unlist(connection)
 
-    def admit(self, remote: SocketAddr) -> bool:
+    def admit(self, remote: SocketAddr | None) -> bool:
         """Return whether a newcomer whose address is real may begin a handshake.
 
-        One that may ends another connection where that is needed.
+        One that may ends another connection where that is needed. None stands for a process of
+        this user on this machine, which needs no place among strangers.
         """
         now = self._clock.monotonic()
         is_full = self.slots.is_full(len(self.connections), remote)
         if self.is_closing or (is_full and not self.slots.has_evictable(remote)):
             self._refuse_newcomer(now)
             return False
-        if not self._take_place(remote, now):
+        if remote is not None and not self._take_place(remote, now):
             return False
         if is_full:
             self._evict(remote, now)
         return True
 
-    def receive_handshake(self, connection: Connection, remote: SocketAddr) -> None:
+    def receive_handshake(self, connection: Connection, remote: SocketAddr | None) -> None:
         """Take in that a newcomer that was admitted has begun."""
-        self._charged[connection] = remote[0]
+        if remote is not None:
+            self._charged[connection] = remote[0]
         self.slots.receive_handshake(connection, remote)
 
     def receive_ready(self, connection: Connection) -> None:
@@ -376,7 +390,7 @@ class Demultiplexer:
         self._log.warning(logger, None, text, now=now)
         return False
 
-    def _evict(self, remote: SocketAddr, now: float) -> None:
+    def _evict(self, remote: SocketAddr | None, now: float) -> None:
         """Make room for a newcomer whose address is real."""
         victim = self.slots.evictable(remote)
         if victim.state is ConnectionState.READY:

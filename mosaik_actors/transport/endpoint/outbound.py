@@ -20,7 +20,7 @@ from ...clock import Clock
 from ...peer_log import PeerLog
 from ..address import SocketAddr, is_loopback, is_relayed
 from ..config import TransportConfig
-from ..connection.connection import Connection, ConnectionState
+from ..connection.connection import Connection, ConnectionState, close_failed
 from ..counters import TransportCounters
 from ..quic.connection import QuicConnection
 from ..quic.path_mtu import BASE, TOKEN_BYTES, PathMtu, PathProber
@@ -89,9 +89,12 @@ class Outbound:
             return
         now = self._clock.monotonic()
         for connection in dirty:
-            connection.flush(now=now)
-            if connection.state is not ConnectionState.CLOSED:
-                self.arm(connection)
+            try:
+                connection.flush(now=now)
+                if connection.state is not ConnectionState.CLOSED:
+                    self.arm(connection)
+            except Exception:  # or those behind it would have to wait
+                close_failed(connection)
 
     def send_many(self, port: DatagramPort, datagrams: list[tuple[bytes, Any]]) -> None:
         """Send datagrams, each with where it goes, at once where the port can."""
@@ -191,12 +194,15 @@ class Outbound:
         due = connection.engine.get_timer()
         if isinstance(connection, QuicConnection) and (path := self._paths.get(connection)):
             self._search_path(connection, path, now)
-        if due is not None and due <= now:
-            connection.engine.handle_timer(now=now)
-            connection.process()
-        if connection.state is not ConnectionState.CLOSED:
-            connection.flush(now=now)
-            self.arm(connection)
+        try:
+            if due is not None and due <= now:
+                connection.engine.handle_timer(now=now)
+                connection.process()
+            if connection.state is not ConnectionState.CLOSED:
+                connection.flush(now=now)
+                self.arm(connection)
+        except Exception:  # or it would have no timer any more
+            close_failed(connection)
         self._after_timer()
 
     # The path to a peer.

@@ -14,7 +14,8 @@ flood has to go through a whole list within its few round trips to keep it out.
 Newcomers from the addresses of peers that had an accepted link before may also
 use a reserve, and handshakes of theirs end after all others. An address counts as
 theirs only once it is shown to be real: whoever is to use the reserve, or
-to have somebody evicted, has answered a Retry. That is the caller's duty.
+to have somebody evicted, has answered a Retry. That is the caller's duty. None is the address of
+whoever comes from this machine, by a Unix socket.
 
 Invariants:
     * A connection with an accepted link is never evictable, nor one with a link
@@ -52,9 +53,9 @@ T = TypeVar("T", bound=Slot)
 class Slots(Generic[T]):
     """The connections that may have to end for others, in the order in which they would."""
 
-    def __init__(self, config: TransportConfig) -> None:
+    def __init__(self, config: TransportConfig, *, handshakes_max: int | None = None) -> None:
         self._connections_max = config.connections_max
-        self._handshakes_max = config.handshakes_max
+        self._handshakes_max = handshakes_max or config.handshakes_max
         self._reserve = config.known_reserve
         self._idle: OrderedDict[T, None] = OrderedDict()
         self._strangers: OrderedDict[T, None] = OrderedDict()
@@ -66,7 +67,7 @@ class Slots(Generic[T]):
         """Incoming handshakes that are not finished."""
         return len(self._strangers) + len(self._returning)
 
-    def is_full(self, connection_count: int, remote: SocketAddr) -> bool:
+    def is_full(self, connection_count: int, remote: SocketAddr | None) -> bool:
         """Return whether a newcomer needs the slot of another, with so many connections."""
         is_known = remote in self._known
         return connection_count >= self._limit(self._connections_max, is_known) or (
@@ -77,15 +78,15 @@ class Slots(Generic[T]):
         """Return whether a peer had an accepted link from an address before."""
         return remote in self._known
 
-    def has_evictable(self, remote: SocketAddr) -> bool:
+    def has_evictable(self, remote: SocketAddr | None) -> bool:
         """Return whether there is a connection that may end for a newcomer."""
         return next(self._candidates(remote), None) is not None
 
-    def evictable(self, remote: SocketAddr) -> T:
+    def evictable(self, remote: SocketAddr | None) -> T:
         """Return the connection to end; only after `has_evictable` said that there is one."""
         return next(self._candidates(remote))
 
-    def receive_handshake(self, slot: T, remote: SocketAddr) -> None:
+    def receive_handshake(self, slot: T, remote: SocketAddr | None) -> None:
         """Take in that a newcomer began a handshake."""
         (self._returning if remote in self._known else self._strangers)[slot] = None
 
@@ -115,7 +116,7 @@ class Slots(Generic[T]):
     def _limit(self, count_max: int, is_known: bool) -> int:
         return count_max if is_known else count_max - min(self._reserve, count_max // RESERVE_SHARE)
 
-    def _candidates(self, remote: SocketAddr) -> Iterator[T]:
+    def _candidates(self, remote: SocketAddr | None) -> Iterator[T]:
         if self.half_open_count < self._limit(self._handshakes_max, remote in self._known):
             for slot in self._idle:
                 if not slot.own_link_count:

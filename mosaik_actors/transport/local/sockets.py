@@ -72,37 +72,47 @@ class LocalSockets:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._folders: list[Path] = []
-        self._listeners: list[tuple[Listener, Path, int]] = []
+        self._listening: dict[Path, tuple[Listener, Path, int]] = {}  # by folder
 
     def listen(self, folder: Path) -> None:
         """Listen in a folder that is this user's alone, and dial peers that do.
 
-        Where that is not possible, it is said in the log, and addresses are used.
+        May be repeated, and is to be: a socket that somebody has removed is made anew. Where
+        that is not possible, it is said in the log once, and addresses are used.
         """
-        if not hasattr(socket, "AF_UNIX") or folder in self._folders:
-            return
-        self._folders.append(folder)
         path = folder / socket_name(self._secret_key.peer_id)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if not hasattr(socket, "AF_UNIX") or (folder in self._listening and _is_there(path)):
+            return  # there may be one of another node with the same key: the two do not fight
+        if folder not in self._folders:
+            self._folders.append(folder)
+        self._stop(folder)
+        sock: socket.socket | None = None
         try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.setblocking(False)
             path.unlink(missing_ok=True)
             with _Reachable(path) as name:
                 sock.bind(name)
             sock.listen(BACKLOG)
-            file_number = path.stat().st_ino
+            file_number = path.lstat().st_ino
         except OSError as exc:
-            sock.close()
-            logger.info("no Unix socket at %s (%s): peers here are reached by addresses", path, exc)
+            if sock is not None:
+                sock.close()
+            text = "no Unix socket at %s (%s): peers here are reached by addresses"
+            now = self._clock.monotonic()
+            self._log.info(logger, None, text, path, exc, now=now, about=exc.errno)
             return
         listener = Listener(sock, self._accept, self._clock, self._log)
-        self._listeners.append((listener, path, file_number))
+        self._listening[folder] = listener, path, file_number
 
     async def connect(self, peer_id: PeerId) -> tuple[StreamEngine, socket.socket] | None:
         """Return a connection to a peer that listens on this machine, None where it does not."""
         for folder in self._folders:
             path = folder / socket_name(peer_id)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            except OSError:  # this process has no file left
+                return None
             try:
                 sock.setblocking(False)
                 with _Reachable(path) as name:
@@ -125,13 +135,19 @@ class LocalSockets:
 
     def close(self) -> None:
         """Listen no more, and leave nothing behind."""
-        for listener, path, file_number in self._listeners:
-            listener.close()
-            with suppress(OSError):
-                if path.stat().st_ino == file_number:  # or it is a successor's
-                    path.unlink()
-        self._listeners.clear()
+        for folder in self._folders:
+            self._stop(folder)
         self._folders.clear()
+
+    def _stop(self, folder: Path) -> None:
+        listening = self._listening.pop(folder, None)
+        if listening is None:
+            return
+        listener, path, file_number = listening
+        listener.close()
+        with suppress(OSError):
+            if path.lstat().st_ino == file_number:  # or it is a successor's
+                path.unlink()
 
     def _accept(self, sock: socket.socket, _remote: object) -> None:
         if is_own(sock):
@@ -170,6 +186,14 @@ def is_own(sock: socket.socket) -> bool:
     data = sock.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
     _, user, _ = _CREDENTIALS.unpack(data)
     return bool(user == os.geteuid())
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
 
 
 class _Reachable:

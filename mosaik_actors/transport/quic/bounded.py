@@ -36,6 +36,7 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
 from ..config import UNDELIVERED_BYTES_MIN
+from .certificates import refuse_unreadable
 
 WINDOW_BYTES_MIN = UNDELIVERED_BYTES_MIN
 UNPROVEN_STREAMS_MAX = 128
@@ -118,10 +119,12 @@ class BoundedConnection(QuicConnection):
         self._streams: StreamTable = StreamTable()
         self._touched: dict[int, None] = {}  # what may have come to have something to write
         self._gapped: dict[int, QuicStream] = {}  # what holds bytes that wait for earlier ones
+        self._is_ended_there = False  # whether the peer has ended the connection
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self.tls._request_client_certificate = True
+        refuse_unreadable(self.tls)
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """Take in a datagram."""
@@ -138,6 +141,19 @@ class BoundedConnection(QuicConnection):
         self._now = now
         self._renew_queue()
         return super().datagrams_to_send(now)
+
+    def _close_begin(self, is_initiator: bool, now: float) -> None:
+        # The peer has ended it, and nothing is sent any more (RFC 9000 section 10.2.2): what
+        # still might come is no reason to let anybody open streams until that time has passed.
+        super()._close_begin(is_initiator, now)
+        self._is_ended_there = not is_initiator
+        if self._is_ended_there and self._close_event is not None:
+            self._events.append(self._close_event)
+
+    def _close_end(self) -> None:
+        super()._close_end()
+        if self._is_ended_there:
+            self._events.pop()  # it was said before
 
     def touch(self, stream_id: int) -> None:
         """Look at a stream before the next packet: it may have something to write."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..address import RELAYED_FAMILY, SocketAddr
 from ..config import TransportConfig
-from ..connection.connection import Connection
+from ..connection.connection import Connection, close_failed
 from ..connection.owner import ConnectionOwner
 from ..engine_face import QuicEngine
 
@@ -51,13 +51,19 @@ class QuicConnection(Connection):
         """Take in a datagram; call `process` when this loop turn has no more."""
         self.last_heard_at = now
         self.unheard_max = None
-        self.quic.receive_datagram(data, remote, now=now)
+        try:
+            self.quic.receive_datagram(data, remote, now=now)
+        except Exception:  # or those whose datagrams came with it would have to wait
+            close_failed(self)
 
     def receive_datagrams(self, datagrams: list[bytes], remote: SocketAddr, *, now: float) -> None:
         """As `receive_datagram`, with several at once."""
         self.last_heard_at = now
         self.unheard_max = None
-        self.quic.receive_datagrams(datagrams, remote, now=now)
+        try:
+            self.quic.receive_datagrams(datagrams, remote, now=now)
+        except Exception:
+            close_failed(self)
 
     def _transmit(self, *, now: float) -> bool:
         datagrams = self.quic.datagrams_to_send(now=now)

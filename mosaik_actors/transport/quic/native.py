@@ -329,7 +329,8 @@ class NativeEngine:
             case ("connection_id_retired", cid, *_):
                 self.events.append(CidRetired(cid))
             case ("peer_closed", bool(is_own), int(code), _, reason):  # a code of ours, or QUIC's
-                self._peer_reason = reason_of_end(code, _as_text(reason), is_application=is_own)
+                # At once: until the core lets go of it, nothing would be sent any more.
+                self._end(reason_of_end(code, _as_text(reason), is_application=is_own))
             case ("protocol_error", int(code), _, reason):
                 self._peer_reason = reason_of_end(code, _as_text(reason), is_application=False)
             case ("connection_terminated", int(code), frame_type, reason):
@@ -425,12 +426,13 @@ class NativeEngine:
             # Its number is taken all the same: the next ones must not wait for it.
             self._unopened[stream_id] = [(b"", True)]
         elif stream_id in self._heard:
-            self._core.stop_sending(stream_id, code)
+            with suppress(ValueError):  # all of it has come
+                self._core.stop_sending(stream_id, code)
         self._drop(stream_id, code)
 
     def _drop(self, stream_id: int, code: int) -> None:
         if stream_id not in self._unopened:
-            with suppress(RuntimeError):  # all of it was acknowledged
+            with suppress(RuntimeError, ValueError):  # all of it was acknowledged
                 self._core.reset_stream(stream_id, code)
         self._written.discard(stream_id)
         self._unsettled.pop(stream_id, None)

@@ -24,6 +24,7 @@ from qh3._hazmat import QuicConnectionCore
 
 from ..address import SocketAddr
 from ..admission import bind_channel
+from .certificates import refuse_unreadable
 
 DATAGRAM_BYTES: Final = 1200
 STREAMS_MAX: Final = 1024
@@ -139,6 +140,7 @@ class NativeHandshake:
         self._tls.certificate = configuration.certificate
         self._tls.certificate_private_key = configuration.private_key
         self._tls._request_client_certificate = not is_client
+        refuse_unreadable(self._tls)
         parameters = self._own_parameters()
         self._tls.handshake_extensions = [(tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS, parameters)]
         self._tls.alpn_cb = self._receive_parameters

@@ -25,7 +25,6 @@ from contextlib import suppress
 from functools import cache
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL
 
 from ...errors import RemoteError
@@ -33,7 +32,7 @@ from ...ids import SecretKey
 from ..close import CloseCode
 from ..engine_events import HandshakeDone
 from ..engine_face import ALPN, UNPROVEN_BYTES_MAX
-from ..identity import make_certificate, read_certificate
+from ..identity import UNREADABLE, make_certificate, read_certificate
 
 HANDSHAKE_BYTES_MAX: Final = UNPROVEN_BYTES_MAX
 RECORD_BYTES_MAX: Final = 16 * 1024  # of plain text (RFC 8446 section 5.1)
@@ -155,7 +154,7 @@ class TlsSession:
             raise RemoteError("the peer speaks another protocol", CloseCode.INVALID_PROTOCOL)
         try:
             peer = read_certificate(self._ssl.get_peer_certificate(as_cryptography=True))
-        except (ValueError, UnsupportedAlgorithm) as exc:  # of which OpenSSL thinks otherwise
+        except UNREADABLE as exc:  # of which OpenSSL thinks otherwise
             raise RemoteError(f"no certificate: {exc}", CloseCode.UNKNOWN_PEER) from exc
         binding = self._ssl.export_keying_material(BINDING_LABEL, BINDING_BYTES, b"")
         # No callback of a handshake may fail any more, which is asked at each call otherwise.

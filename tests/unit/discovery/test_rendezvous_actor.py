@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from random import Random
 
 import pytest
 
+from mosaik_actors import Network, TransportConfig
 from mosaik_actors.actors.rendezvous import _FULL_LOOK_EVERY, NoticeFolder
 from mosaik_actors.discovery.rendezvous import (
     NOTICE_BYTES_MAX,
@@ -85,6 +87,28 @@ def test_folder_that_vanishes_is_made_again(folders: Folders, place: Path) -> No
     b = folders.make("b")
     assert names_seen(a) == {"b"}
     assert names_seen(b) == {"a"}
+
+
+def test_folder_that_cannot_be_made_again_at_once_is_made_later(
+    folders: Folders, place: Path
+) -> None:
+    """As on a disk that is full for a while."""
+    a = folders.make("a")
+    shutil.rmtree(place.parent)
+    place.parent.write_text("in the way")
+    for _ in range(2):
+        with pytest.raises(NotADirectoryError):
+            a.look(now=time.time())
+    place.parent.unlink()
+    assert names_seen(a) == set()
+    b = folders.make("b")
+    assert names_seen(b) == {"a"}
+    shutil.rmtree(place.parent)
+    place.parent.write_text("in the way")
+    with pytest.raises(NotADirectoryError):
+        a.look(now=time.time())
+    a.close()
+    place.parent.unlink()
 
 
 def test_networks_do_not_mix(folders: Folders) -> None:
@@ -254,6 +278,19 @@ async def test_nodes_meet_by_their_notices_alone_and_clean_up(place: Path) -> No
         await started[2]._node.system.shutdown()
         assert not place.exists()
         await started[2].close()
+
+
+async def test_a_node_is_reached_by_its_socket_after_somebody_tidied_up(place: Path) -> None:
+    """Where sockets alone may carry, it would be reached by nobody for ever."""
+    config = TransportConfig(carriers=("unix",))
+    async with Network("tidy", transport=config) as a:
+        await until(lambda: list(place.parent.glob("*/*.peer")))
+        [notice] = place.parent.glob("*/*.peer")
+        shutil.rmtree(notice.parent)
+        await until(lambda: list(notice.parent.glob("*.sock")))
+        async with Network("tidy", transport=config) as b:
+            await until(lambda: b.peer_id in a.discovery.catalog())
+            assert a.node.endpoint.carrier(b.peer_id) == "unix"
 
 
 async def test_nodes_with_a_secret_meet_while_it_is_changed(place: Path) -> None:

@@ -49,7 +49,7 @@ class Scene:
         if self.kind == "tcp":
             return raw_stream_client(self.addr, is_proving=is_proving)
         if self.kind == "unix":
-            [(_, path, _)] = self.victim._routes.local._listeners
+            [(_, path, _)] = self.victim._routes.local._listening.values()
             return raw_stream_client(path, is_proving=is_proving)
         return raw_client(self.addr, kind=RawPeer if is_proving else Stranger)
 

@@ -20,6 +20,7 @@ from aioquic.quic.events import (
 from aioquic.tls import Epoch
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from mosaik_actors.ids import NetworkId, PeerId, SecretKey
 from mosaik_actors.transport.admission import Admission, NetworkKeys, bind_channel
@@ -157,6 +158,19 @@ class Stranger(RawPeer):
 def open_bytes(protocol: str = "p", header: bytes = b"") -> bytes:
     """Return a well-formed open frame."""
     return encode_control(OpenFrame(protocol, header))
+
+
+class OddCertificate:
+    """A certificate of Mallory's with a version that does not exist; looks like a certificate."""
+
+    def public_bytes(self, encoding: Encoding) -> bytes:
+        """Return it as it is sent."""
+        sound = make_certificate(MALLORY, 7).public_bytes(encoding)
+        at = sound.index(_VERSION_3) + len(_VERSION_3)
+        return sound[: at - 1] + b"\x03" + sound[at:]
+
+
+_VERSION_3 = b"\xa0\x03\x02\x01\x02"  # as in RFC 5280 section 4.1, in DER
 
 
 def configuration(

@@ -1,6 +1,7 @@
 """What outsiders may send: each case costs them their link or connection, and nobody else."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -10,9 +11,10 @@ from typing import ClassVar, cast
 
 import pytest
 from aioquic.quic.events import ProtocolNegotiated, QuicEvent, StreamDataReceived
+from aioquic.tls import AlertDescription
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509 import CertificateBuilder
+from cryptography.x509 import Certificate, CertificateBuilder
 
 from mosaik_actors.clock import LoopClock
 from mosaik_actors.ids import SecretKey
@@ -32,6 +34,8 @@ from .endpoints import Inbox, Server, endpoint_maker, quic_connections
 from .hostile_scene import Scene, scene, stranger
 from .raw import (
     MALLORY,
+    Ended,
+    OddCertificate,
     RawPeer,
     Stranger,
     configuration,
@@ -267,6 +271,40 @@ async def test_client_with_another_kind_of_key_is_turned_away(attacked: Scene) -
         ended = await client.end()
     assert ended.error_code == CloseCode.UNKNOWN_PEER
     assert "Ed25519" in ended.reason_phrase
+
+
+async def test_client_with_an_unreadable_certificate_is_turned_away(
+    attacked: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OpenSSL and aioquic let it pass, and then an error that they do not expect is raised."""
+    config = configuration(cast(Certificate, OddCertificate()), MALLORY.private_key)
+    async with raw_client(attacked.addr, config, kind=Stranger) as client:
+        ended = await client.end()
+    assert ended.error_code == 0x100 + AlertDescription.bad_certificate
+    await until(lambda: attacked.victim.counters.handshakes_failed == 1)
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize(
+    "broken", [("receive_datagram", "receive_datagrams"), ("unacked_bytes", "get_timer")]
+)
+async def test_what_an_engine_cannot_bear_costs_its_own_connection_only(
+    attacked: Scene, mallory: RawPeer, monkeypatch: pytest.MonkeyPatch, broken: tuple[str, ...]
+) -> None:
+    """Those whose datagrams are read with it must not wait for theirs."""
+    [connection] = [
+        one for one in quic_connections(attacked.victim) if one.peer_id == MALLORY.peer_id
+    ]
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    for name in broken:
+        monkeypatch.setattr(connection.quic, name, fail)
+    mallory.make_answer()
+    ended = await mallory.end()
+    assert ended == Ended(CloseCode.UNEXPECTED_CLOSE, "an internal error")
+    assert attacked.victim.connected_peers() == [attacked.friend.peer_id]
 
 
 async def test_server_that_claims_anothers_id_is_not_believed() -> None:

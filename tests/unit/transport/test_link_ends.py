@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from aioquic.quic.stream import QuicStream
 
-from mosaik_actors.transport.close import CloseReason
+from mosaik_actors.transport.close import CloseCode, CloseReason
 from mosaik_actors.transport.connection import ended
 from mosaik_actors.transport.endpoint import QuicEndpoint
 from mosaik_actors.transport.frames import OpenFrame, encode_control, encode_word
@@ -20,6 +20,7 @@ from mosaik_actors.transport.quic.engine import Engine
 from tests.waiting import until
 
 from .endpoints import Server, endpoint_maker, quic_connections
+from .hostile_scene import CARRIED
 from .raw import RawPeer, open_bytes, raw_client
 
 HALF_FRAME = encode_word(1 << 20) + bytes(600_000)
@@ -254,3 +255,31 @@ async def test_links_of_a_connection_that_is_lost_are_freed() -> None:
         assert not there.link.is_open
         assert holds_nothing(here)
         assert link.unsent_bytes == 0
+
+
+@pytest.mark.parametrize("kind", CARRIED)
+async def test_connection_that_is_replaced_ends_after_what_its_links_wrote(kind: str) -> None:
+    """A link that ended here may still be on its way when another connection is used."""
+    frames = [bytes([number]) * 100_000 for number in range(100)]
+    async with endpoint_maker(kind) as make:
+        dialler = cast(QuicEndpoint, await make("dialler"))
+        acceptor = await make("acceptor")
+        server = Server(acceptor, "p")
+        link = await dialler.open_link(acceptor.addr, "p")
+        there = await server.inbox()
+        [connection] = dialler._connections
+        for frame in frames:
+            link.write(frame)
+        link.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "that was all"))
+        connection.flush(now=asyncio.get_running_loop().time())
+        connection.is_retiring = True
+        dialler._connections._tick_handle.cancel()
+        dialler._connections._tick()
+        await there.until_closed()
+        assert there.frames == frames
+        assert there.closed[0].reason.text == "that was all"
+        # Then it is not needed any more.
+        await until(lambda: not connection.has_unsent)
+        dialler._connections._tick_handle.cancel()
+        dialler._connections._tick()
+        assert connection.is_over

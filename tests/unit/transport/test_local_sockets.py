@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
@@ -294,3 +295,66 @@ async def test_what_waits_for_a_socket_is_the_port_s_own_whoever_wrote() -> None
     finally:
         port.close()
         theirs.close()
+
+
+async def test_half_open_sockets_keep_nobody_out(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of this user that connects and says nothing, over and over."""
+    config = TransportConfig(handshakes_max=8, connections_max=64, known_reserve=0)
+    b = await machine.node("b", config)
+    server = Server(b, "p")
+    friend = await machine.node("friend")
+    honest = Inbox(await friend.open_link(b.addr, "p"))
+    loop = asyncio.get_running_loop()
+    silent = []
+    monkeypatch.chdir(machine.folder)  # the whole name is too long
+    for _ in range(100):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, machine.socket_of(b).name)
+        silent.append(sock)
+        await asyncio.sleep(0)
+    await until(lambda: b.counters.handshakes_evicted >= 100 - config.handshakes_max)
+    assert b.connection_count <= config.handshakes_max + 1
+    a = await machine.node("a")
+    assert (await a.open_link(b.addr, "p")).is_open
+    assert a.carrier(b.peer_id) == "unix"
+    honest.link.write(b"still here")
+    await (await server.inbox()).until_frames(1)
+    for sock in silent:
+        sock.close()
+
+
+async def test_socket_that_was_deleted_is_made_anew(machine: Machine) -> None:
+    a, b = await machine.node("a", UNIX_ONLY), await machine.node("b", UNIX_ONLY)
+    Server(b, "p")
+    machine.socket_of(b).unlink()
+    with pytest.raises(LinkRefused):
+        await a.open_link(b.addr, "p")
+    b.listen_local(machine.folder)
+    assert (await a.open_link(b.addr, "p")).is_open
+    before = machine.socket_of(b).lstat().st_ino
+    b.listen_local(machine.folder)
+    assert machine.socket_of(b).lstat().st_ino == before
+    await b.close(SHUTDOWN)
+    assert not machine.socket_of(b).exists()
+
+
+async def test_a_process_without_a_file_left_goes_on_with_datagrams(machine: Machine) -> None:
+    a, b = await machine.node("a"), await machine.node("b")
+    Server(b, "p")
+    held = []
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+        with suppress(OSError):
+            while True:
+                held.append(os.dup(0))
+        link = await a.open_link(b.addr, "p")
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert a.carrier(b.peer_id) == "quic"
+    assert link.is_open

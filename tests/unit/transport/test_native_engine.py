@@ -331,6 +331,24 @@ def test_a_reset_that_comes_after_both_ends_changes_nothing() -> None:
     assert not acceptor.unacked_bytes(stream_id)
 
 
+def test_stream_that_ended_at_both_sides_may_be_given_up() -> None:
+    """As a peer makes it be that asks late to hear no more of it (RFC 9000 section 3.5)."""
+    path = Path((True, True))
+    path.admit()
+    dialler, acceptor = path.both
+    stream_id = dialler.open_stream()
+    dialler.write(stream_id, b"x", is_end=True)
+    path.run(0.5)
+    acceptor.write(stream_id, b"y", is_end=True)
+    path.run(0.5)
+    assert isinstance(acceptor, NativeEngine)
+    acceptor._take(("stop_sending", stream_id, 77))
+    acceptor._heard.add(stream_id)  # and what has come is not taken out yet
+    acceptor.abort_stream(stream_id, 77)
+    path.run(0.5)
+    assert not path.of_kind(0, ConnectionEnded)
+
+
 @WHO
 def test_close_carries_code_and_text(natives: tuple[bool, bool]) -> None:
     path = Path(natives)
@@ -351,6 +369,23 @@ def test_close_carries_code_and_text(natives: tuple[bool, bool]) -> None:
     dialler.release()
     dialler.write(stream_id, b"x")
     assert dialler.unacked_bytes(stream_id) == 0
+
+
+@pytest.mark.parametrize("natives", [(True, True), (True, False), (False, True), (False, False)])
+def test_who_hears_of_the_end_knows_it_at_once(natives: tuple[bool, bool]) -> None:
+    """RFC 9000 section 10.2.2: it waits for what may still come, and nobody may open streams."""
+    path = Path(natives)
+    path.admit()
+    dialler, acceptor = path.both
+    dialler.close(CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "so long"))
+    path.events[1].clear()
+    for data, _ in dialler.datagrams_to_send(now=path.now):
+        acceptor.receive_datagram(data, path.addrs[0], now=path.now)
+    said = [acceptor.events.popleft() for _ in range(len(acceptor.events))]
+    reason = CloseReason(CloseCode.GRACEFUL_SHUTDOWN, "so long", remote=True)
+    assert said == [ConnectionEnded(reason)]
+    path.run(5.0)
+    assert path.of_kind(1, ConnectionEnded) == []
 
 
 @WHO

@@ -9,9 +9,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
+from OpenSSL.crypto import FILETYPE_ASN1, load_certificate
 
 from mosaik_actors.errors import RemoteError
 from mosaik_actors.ids import SecretKey
@@ -25,6 +27,8 @@ from mosaik_actors.transport.tls.session import (
     TlsSession,
     make_context,
 )
+
+from .raw import MALLORY, OddCertificate
 
 ALICE, BOB = SecretKey.from_seed("alice"), SecretKey.from_seed("bob")
 
@@ -158,10 +162,30 @@ def with_another_kind_of_key() -> SSL.Context:
     return context
 
 
+def with_an_unreadable_certificate() -> SSL.Context:
+    """Return a context with a certificate of a version that does not exist."""
+    der = OddCertificate().public_bytes(Encoding.DER)
+    context = anonymous()
+    with pytest.deprecated_call():  # the class that is not deprecated cannot hold such a one
+        context.use_certificate(load_certificate(FILETYPE_ASN1, der))
+    context.use_privatekey(MALLORY.private_key)
+    return context
+
+
+def of_instance(serial: int) -> SSL.Context:
+    """Return a context whose certificate has a serial number that is no instance."""
+    context = anonymous()
+    context.use_certificate(make_certificate(ALICE, serial))
+    context.use_privatekey(ALICE.private_key)
+    return context
+
+
 @pytest.mark.parametrize(
     ("make", "code"),
     [
         (anonymous, CloseCode.UNKNOWN_PEER),
+        (with_an_unreadable_certificate, CloseCode.UNKNOWN_PEER),
+        (lambda: of_instance(2**64), CloseCode.UNKNOWN_PEER),
         (with_another_kind_of_key, CloseCode.UNKNOWN_PEER),
         (
             lambda: changed(lambda context: context.set_alpn_protos([b"h2"])),
@@ -177,7 +201,14 @@ def with_another_kind_of_key() -> SSL.Context:
             CloseCode.UNKNOWN_PEER,
         ),
     ],
-    ids=["no certificate", "another kind of key", "another protocol", "TLS 1.2"],
+    ids=[
+        "no certificate",
+        "unreadable certificate",
+        "no instance",
+        "another kind of key",
+        "another protocol",
+        "TLS 1.2",
+    ],
 )
 def test_who_does_not_keep_to_the_rules_is_refused(
     make: Callable[[], SSL.Context], code: CloseCode
