@@ -59,8 +59,7 @@ class HostSnapshot(msgspec.Struct, frozen=True):
 class Replayed(msgspec.Struct, frozen=True):
     """Commands of another history that were applied here, in order."""
 
-    history: bytes  # the history that ended, by which they came
-    origin: bytes  # the history they were committed in first
+    holder: bytes  # the history with whose end users are notified of them (`Replay.holder`)
     payloads: tuple[bytes, ...]
 
 
@@ -321,8 +320,8 @@ class Host:
             applied.answers += done
         fresh = [answer.sequence for answer in done if not answer.is_repeated]
         if fresh:
-            origin = replay.origin or replay.history
-            applied.replayed.append(Replayed(replay.history, origin, payloads[fresh[0] - first :]))
+            holder = replay.holder or replay.history
+            applied.replayed.append(Replayed(holder, payloads[fresh[0] - first :]))
 
     def _make_snapshot(self, request_id: bytes) -> HostSnapshot:
         try:

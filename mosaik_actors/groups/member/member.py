@@ -307,7 +307,7 @@ class GroupMember:
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None for never."""
         saving, history = self._saving, self._following.history
-        due_s = min(self._following.merge.get_timer(), saving.hangs_at_s)
+        due_s = min(self._following.get_timer(), saving.hangs_at_s)
         if history is not None and not saving.is_stalled:
             due_s = min(due_s, history.get_timer(), self._continuing.takeover.timer_s)
         for core in (self.mesh, self.client, self.reads, self._following.bootstrap):
