@@ -250,7 +250,7 @@ class Host:
         assert entry.index == self.index + 1, f"entry {entry.index} after {self.index}"
         self.index = entry.index
         try:
-            content = _read(entry)
+            content = read_entry(entry)
         except DecodeError as exc:
             applied.bad_count += 1
             applied.bad_why = f"entry {entry.index}: {exc}"
@@ -330,7 +330,7 @@ class Host:
             return HostSnapshot(self.index, request_id, None, str(exc))
 
 
-def _read(entry: Entry) -> tuple[CommandBatch, ...] | SystemEntry | None:
+def read_entry(entry: Entry) -> tuple[CommandBatch, ...] | SystemEntry | None:
     """Return what an entry says, None when it is Raft's own. Raises `DecodeError`."""
     if entry.kind is EntryKind.COMMANDS:
         return decode_command_batches(entry.data)

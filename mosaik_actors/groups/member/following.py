@@ -17,7 +17,7 @@ from ..bootstrap.events import BootstrapStuck, Founded, HistoryDied, SavePrepare
 from ..machine.ledger import Ledger
 from ..merge import view
 from ..merge.merge import Merge
-from ..merge.notices import MergeNotices, Notice
+from ..merge.notices import MergeNotice, MergeNotices
 from ..merge.replay import merged_commands
 from ..storage.interface import SaveBatch
 from ..wire import frames
@@ -45,7 +45,7 @@ class Following:
         self.now = now  # when the member was last pumped
         self._context = context
         self._notices = MergeNotices()
-        self._unread: deque[Notice] = deque()
+        self._unread: deque[MergeNotice] = deque()
         self._seen: object = None
         self._went_into = b""
         self._waits_until_s = now
@@ -211,7 +211,7 @@ class Following:
         """Give up a history of which everything is in another one, as soon as it is read."""
         ancestors = self._context.host.ledger.ancestors
         payloads = merged_commands(history.id, history.raft, ancestors=ancestors)
-        self._unread.append(Notice(history.id, winner, payloads))
+        self._unread.append(MergeNotice(history.id, winner, payloads))
 
     def give_up(self, *, is_merged: bool = False) -> None:
         """Go back to having no history, and look for one."""
@@ -253,11 +253,9 @@ class Following:
         """See to other histories in sight; give this one up when all of it is in another."""
         history = self.history
         if history is None:
-            self._read_notices()
             return
         has_more = history.commands.has_more(now=now)
         has_acted = self._look_at_others(history, now)
-        self._read_notices()
         if self.history is history and (has_more or has_acted):
             history.pump(now=now)
 
@@ -320,7 +318,7 @@ class Following:
             is_readable=history.commands.is_readable,
         )
 
-    def _read_notices(self) -> None:
+    def read_notices(self) -> None:
         """Go on with the first notice; when it is done it leaves, and an own history that ended."""
         if not self._unread or not self._unread[0].read(self._context.host.codec.decode):
             return

@@ -24,7 +24,7 @@ import msgspec
 
 from ...errors import RemoteError
 from ...ids import PeerId
-from ..machine.host import Host, HostSnapshot, Replayed
+from ..machine.host import Host, HostSnapshot, Replayed, read_entry
 from ..machine.ledger import Ledger
 from ..machine.sync_roles import RequestedSnapshot
 from ..mesh.bond import BondState
@@ -96,11 +96,10 @@ class StoredMember(msgspec.Struct, frozen=True):
 def _merged_in(entries: list[Entry]) -> Iterator[bytes]:
     """Yield the histories that a log names as merged."""
     for entry in entries:
-        if entry.kind is EntryKind.SYSTEM:
-            with suppress(RemoteError):
-                finish = decode_system_entry(entry.data)
-                if isinstance(finish, FinishMerge):
-                    yield from (*finish.merged, finish.history)
+        with suppress(RemoteError):
+            finish = read_entry(entry) if entry.kind is EntryKind.SYSTEM else None
+            if isinstance(finish, FinishMerge):
+                yield from (*finish.merged, finish.history)
 
 
 class Elections:

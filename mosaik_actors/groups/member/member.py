@@ -351,6 +351,7 @@ class GroupMember:
         if history is None or saving.is_stalled:
             self.reads.hold(now=now)
         following.meet_others(now=now)
+        following.read_notices()
         self._continuing.look(is_leaving=self._leaving.has_begun, now=now)
         self._own_status.publish(now=now)
         self._take_mesh(now)

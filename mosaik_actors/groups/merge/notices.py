@@ -1,14 +1,12 @@
 """Of which merged histories users are notified, and with which commands.
 
-Of each history that ends, once, with the commands that it brought: those that are here with it as
-their holder (`Replay.holder`), whatever way they came, so the notice is the same whoever reads the
-log, and whenever. Who was in it is notified when it gives it up; the others here, when their ledger
-names it as merged: directly, with another one, or in a snapshot. A member that is new is not
+Of each history that ends, once, with the commands that have it as their holder (`Replay.holder`),
+whatever way they came. Who was in it is notified when it gives it up; the others here, when their
+ledger names it as merged: directly, with another one, or in a snapshot. A member that is new is not
 notified of what was merged before it had caught up; one that has come over from a history that
-ended is, for it may wait for just that. One that restarts is not notified again of what its log
-names as merged.
+ended is, for it may wait for just that. One that restarts is not of what its log names as merged.
 
-A history may be long: what it brought is decoded a little at a time (`Notice`).
+A history may be long: what it brought is decoded a little at a time (`MergeNotice`).
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ _DECODED_COMMANDS: Final = 2048  # in one turn, some milliseconds
 _STEP_COMMANDS: Final = 16  # that a step costs, beside those that it brings
 
 
-class Notice:
+class MergeNotice:
     """The notice of the end of one history, in the making."""
 
     def __init__(self, loser: bytes, winner: bytes, payloads: Iterable[Sequence[bytes]]) -> None:
@@ -68,7 +66,7 @@ class MergeNotices:
 
     def take(
         self, winner: bytes, merged: tuple[bytes, ...], replayed: list[Replayed], *, is_told: bool
-    ) -> list[Notice]:
+    ) -> list[MergeNotice]:
         """Return the notices of those of the `merged` histories that are new.
 
         `replayed` are the commands of other histories that were applied since the last call. Unless
@@ -84,6 +82,5 @@ class MergeNotices:
             brought.get(one.holder, []).append(one.payloads)
         self._replayed = [one for one in self._replayed if one.holder not in brought]
         self.note_known(new)
-        if self._has_come_over or (is_told and not is_first):
-            return [Notice(loser, winner, payloads) for loser, payloads in brought.items()]
-        return []
+        is_told = self._has_come_over or (is_told and not is_first)
+        return [MergeNotice(loser, winner, came) for loser, came in brought.items() if is_told]

@@ -23,22 +23,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from ...errors import DecodeError
+from ..machine.host import read_entry
 from ..machine.ledger import Ledger, skip_commands
 from ..machine.sessions import Refusal, SessionLimits, Sessions
 from ..machine.sync_roles import LogReader
-from ..wire.commands import (
-    COMMAND_BATCHES_MAX,
-    CommandBatch,
-    count_commands,
-    decode_command_batches,
-)
-from ..wire.records import Entry, EntryKind
+from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, count_commands
 from ..wire.status import Ancestor
-from ..wire.system_entries import FinishMerge, Replay, decode_system_entry
+from ..wire.system_entries import FinishMerge, Replay, SystemEntry
 from ..wire.types import INDEX_MAX
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -117,10 +113,8 @@ class ReplayStream:
         self.is_compacted = not entries
         for entry in entries:
             self._next_index = entry.index + 1
-            if entry.kind is EntryKind.COMMANDS:
-                self._read_commands(entry)
-            elif entry.kind is EntryKind.SYSTEM:
-                self._read_system_entry(entry)
+            with suppress(DecodeError):  # void on every member
+                self._take_in(read_entry(entry), entry.index)
             if self.is_at_end:
                 break
         if self.is_at_end or self._next_index > self._log.commit_index:
@@ -135,30 +129,23 @@ class ReplayStream:
         assert self.is_at_end, f"finished at {self._next_index}, before the end"
         return FinishMerge(self._history, self._position, self._ledger.merged)
 
-    def _read_commands(self, entry: Entry) -> None:
-        try:
-            command_batches = decode_command_batches(entry.data)
-        except DecodeError:
-            return  # void on every member
-        for command_batch in command_batches:
-            fresh = self._fresh_of(command_batch, entry.index)
-            if fresh is not None:
-                self._add_own(fresh)
-
-    def _read_system_entry(self, entry: Entry) -> None:
-        try:
-            system_entry = decode_system_entry(entry.data)
-        except DecodeError:
+    def _take_in(self, content: tuple[CommandBatch, ...] | SystemEntry | None, index: int) -> None:
+        if content is None:
             return
-        taken = self._ledger.apply(system_entry)
-        if isinstance(system_entry, Replay) and taken is not None:
+        if isinstance(content, tuple):
+            for command_batch in content:
+                fresh = self._fresh_of(command_batch, index)
+                if fresh is not None:
+                    self._add_own(fresh)
+            return
+        taken = self._ledger.apply(content)
+        if isinstance(content, Replay) and taken is not None:
             for command_batch in taken:
-                self._fresh_of(command_batch, entry.index)
+                self._fresh_of(command_batch, index)
             count = sum(command_batch.command_count for command_batch in taken)
-            origin_after = system_entry.origin_after + system_entry.command_count - count
-            origin = system_entry.origin or system_entry.history
-            holder = system_entry.holder or system_entry.history
-            self._add(taken, origin, origin_after, holder)
+            origin_after = content.origin_after + content.command_count - count
+            history = content.history
+            self._add(taken, content.origin or history, origin_after, content.holder or history)
         self.is_at_end = bool(self._ledger.closed_into)
 
     def _fresh_of(self, command_batch: CommandBatch, index: int) -> CommandBatch | None:

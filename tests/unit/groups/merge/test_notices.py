@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mosaik_actors.groups.machine.host import Replayed
-from mosaik_actors.groups.merge.notices import MergeNotices, Notice
+from mosaik_actors.groups.merge.notices import MergeNotice, MergeNotices
 
 OWN, ONE, TWO = (bytes([number]) * 16 for number in range(1, 4))
 
@@ -14,7 +14,7 @@ def decode(payloads: Sequence[bytes]) -> tuple[list[Any], Exception | None]:
     return list(payloads), None
 
 
-def read(notices: list[Notice]) -> dict[bytes, list[Any]]:
+def read(notices: list[MergeNotice]) -> dict[bytes, list[Any]]:
     for notice in notices:
         assert notice.read(decode)
     return {notice.loser: notice.commands for notice in notices}
