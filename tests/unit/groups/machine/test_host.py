@@ -322,6 +322,14 @@ def test_replayed_command_that_its_client_has_sent_here_is_not_applied_twice() -
     assert applied.answers == [answer(1, 1), answer(2, 2), *again, answer(3, 3)]
 
 
+def test_replayed_commands_are_recorded_with_who_held_them() -> None:
+    host = host_of(Diary())
+    mine = payloads(host, "a")
+    replay = Replay(MERGING_HISTORY, (command_batch(mine),), origin=WINNER, holder=OTHER)
+    applied = host.apply([system_entry(1, replay)], ME, 1)
+    assert applied.replayed == [Replayed(OTHER, mine)]
+
+
 def test_replay_of_a_history_that_is_here_whole_is_void() -> None:
     host = host_of(Diary())
     replay = Replay(MERGING_HISTORY, (command_batch(payloads(host, "a")),))
