@@ -70,6 +70,13 @@ MUTATIONS = (
         "merge.test_merge_replay:test_history_may_go_on_within_a_payload",
     ),
     Mutation(
+        "commands that another history held are named after who brought them",
+        "merge.replay",
+        "content.holder or history)",
+        'b"")',
+        "merge.test_merge_replay:test_holder_stays_the_first_that_was_merged",
+    ),
+    Mutation(
         "log that became shorter not noticed",
         "raft.replica",
         "return counted_index > self.log.last_index and",

@@ -59,8 +59,7 @@ class HostSnapshot(msgspec.Struct, frozen=True):
 class Replayed(msgspec.Struct, frozen=True):
     """Commands of another history that were applied here, in order."""
 
-    history: bytes  # the history that ended, by which they came
-    origin: bytes  # the history they were committed in first
+    holder: bytes  # the history with whose end users are notified of them (`Replay.holder`)
     payloads: tuple[bytes, ...]
 
 
@@ -251,7 +250,7 @@ class Host:
         assert entry.index == self.index + 1, f"entry {entry.index} after {self.index}"
         self.index = entry.index
         try:
-            content = _read(entry)
+            content = read_entry(entry)
         except DecodeError as exc:
             applied.bad_count += 1
             applied.bad_why = f"entry {entry.index}: {exc}"
@@ -321,8 +320,8 @@ class Host:
             applied.answers += done
         fresh = [answer.sequence for answer in done if not answer.is_repeated]
         if fresh:
-            origin = replay.origin or replay.history
-            applied.replayed.append(Replayed(replay.history, origin, payloads[fresh[0] - first :]))
+            holder = replay.holder or replay.history
+            applied.replayed.append(Replayed(holder, payloads[fresh[0] - first :]))
 
     def _make_snapshot(self, request_id: bytes) -> HostSnapshot:
         try:
@@ -331,7 +330,7 @@ class Host:
             return HostSnapshot(self.index, request_id, None, str(exc))
 
 
-def _read(entry: Entry) -> tuple[CommandBatch, ...] | SystemEntry | None:
+def read_entry(entry: Entry) -> tuple[CommandBatch, ...] | SystemEntry | None:
     """Return what an entry says, None when it is Raft's own. Raises `DecodeError`."""
     if entry.kind is EntryKind.COMMANDS:
         return decode_command_batches(entry.data)

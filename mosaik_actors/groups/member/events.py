@@ -53,8 +53,8 @@ class HistoryMerged:
 
     winner: bytes  # the history that goes on
     loser: bytes  # the history that was given up
-    # In order: at a member of the loser all that it held; at others the commands that were first
-    # executed in it and were new here. Empty where they came with a snapshot.
+    # In order: at a member of the loser all that it knew to be committed; at others the commands
+    # that were first executed in it and were new here, but for those that came with a snapshot.
     commands: tuple[Any, ...]
     is_loser: bool  # whether this member was in the history that was given up
 

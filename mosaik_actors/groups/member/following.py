@@ -8,6 +8,7 @@ own part in it counts no more. What it follows is on the disk before it acts on 
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from ...ids import PeerId
@@ -16,7 +17,7 @@ from ..bootstrap.events import BootstrapStuck, Founded, HistoryDied, SavePrepare
 from ..machine.ledger import Ledger
 from ..merge import view
 from ..merge.merge import Merge
-from ..merge.notices import MergeNotices
+from ..merge.notices import MergeNotice, MergeNotices
 from ..merge.replay import merged_commands
 from ..storage.interface import SaveBatch
 from ..wire import frames
@@ -44,6 +45,7 @@ class Following:
         self.now = now  # when the member was last pumped
         self._context = context
         self._notices = MergeNotices()
+        self._unread: deque[MergeNotice] = deque()
         self._seen: object = None
         self._went_into = b""
         self._waits_until_s = now
@@ -90,6 +92,7 @@ class Following:
         """Go on where a durable member stopped, or look for a history. Called first."""
         self._term, self._vote = stored.hard_state.term, stored.hard_state.vote
         group = stored.group
+        self._notices.note_known(stored.merged)
         self.bootstrap = self._new_bootstrap(now, group)
         if group.history:
             raft = {name: getattr(stored, name) for name in ("hard_state", "metadata", "log")}
@@ -205,13 +208,10 @@ class Following:
         history.pump(now=now)
 
     def _abandon(self, history: FollowedHistory, winner: bytes) -> None:
-        """Give up a history of which everything is in another one."""
+        """Give up a history of which everything is in another one, as soon as it is read."""
         ancestors = self._context.host.ledger.ancestors
         payloads = merged_commands(history.id, history.raft, ancestors=ancestors)
-        commands = tuple(self._context.host.codec.decode(payloads)[0])
-        self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
-        self.give_up(is_merged=True)
-        self._context.notify(HistoryMerged(winner, history.id, commands, is_loser=True))
+        self._unread.append(MergeNotice(history.id, winner, payloads))
 
     def give_up(self, *, is_merged: bool = False) -> None:
         """Go back to having no history, and look for one."""
@@ -245,6 +245,10 @@ class Following:
 
     # Other histories.
 
+    def get_timer(self) -> float:
+        """Return when to look at others again, or to go on with a notice."""
+        return self.now if self._unread else self.merge.get_timer()
+
     def meet_others(self, *, now: float) -> None:
         """See to other histories in sight; give this one up when all of it is in another."""
         history = self.history
@@ -261,9 +265,12 @@ class Following:
         count = self._context.status_count
         seen = (history, raft.is_leader, raft.leader, raft.configurations.latest_index, count)
         news = history.take_news()
-        if news.replayed:
-            self._notices.note_replayed(news.replayed)
-        self._notify_merged(history)
+        self._unread += self._notices.take(
+            history.id,
+            self._context.host.ledger.merged,
+            news.replayed,
+            is_told=not history.availability.is_catching_up,
+        )
         if not (news.failed or news.applied) and seen == self._seen and merge.is_resting:
             return False
         self._seen = seen
@@ -311,10 +318,14 @@ class Following:
             is_readable=history.commands.is_readable,
         )
 
-    def _notify_merged(self, history: FollowedHistory) -> None:
-        host = self._context.host
-        merged, is_catching_up = host.ledger.merged, history.availability.is_catching_up
-        notices = self._notices.take(merged, is_catching_up=is_catching_up)
-        for loser, payloads in notices:
-            commands = tuple(host.codec.decode(payloads)[0])
-            self._context.notify(HistoryMerged(history.id, loser, commands, is_loser=False))
+    def read_notices(self) -> None:
+        """Go on with the first notice; when it is done it leaves, and an own history that ended."""
+        if not self._unread or not self._unread[0].read(self._context.host.codec.decode):
+            return
+        notice = self._unread.popleft()
+        loser, winner, commands = notice.loser, notice.winner, tuple(notice.commands)
+        is_loser = self.history is not None and self.history.id == loser
+        if is_loser:
+            self._went_into, self._waits_until_s = winner, self.now + _WAITS_S
+            self.give_up(is_merged=True)
+        self._context.notify(HistoryMerged(winner, loser, commands, is_loser=is_loser))

@@ -24,7 +24,7 @@ import msgspec
 
 from ...errors import RemoteError
 from ...ids import PeerId
-from ..machine.host import Host, HostSnapshot, Replayed
+from ..machine.host import Host, HostSnapshot, Replayed, read_entry
 from ..machine.ledger import Ledger
 from ..machine.sync_roles import RequestedSnapshot
 from ..mesh.bond import BondState
@@ -39,7 +39,7 @@ from ..wire.group_record import StoredGroup, decode_stored
 from ..wire.raft import Appended, Message, decode_message, encode_message
 from ..wire.records import Entry, EntryKind, HardState, SnapshotMetadata
 from ..wire.status import ANCESTOR_COUNT_MAX, MERGED_COUNT_MAX, MemberStanding
-from ..wire.system_entries import SystemEntry, decode_system_entry, encode_system_entry
+from ..wire.system_entries import FinishMerge, SystemEntry, decode_system_entry, encode_system_entry
 from .availability import MAJORITY_LOST, Availability
 from .catching_up import CatchingUp
 from .commanding import CommandProposal, Commands
@@ -75,13 +75,15 @@ class StoredMember(msgspec.Struct, frozen=True):
     metadata: SnapshotMetadata
     group: StoredGroup
     log: RaftLog
+    merged: tuple[bytes, ...]  # the histories that the log names as merged
 
     @classmethod
     def of(cls, stored: Stored) -> StoredMember:
         """Decode it. Call it in a thread: of a long log it takes its time. Raises `DecodeError`."""
         metadata, data = stored.snapshot or (SnapshotMetadata(), b"")
         group = decode_stored(data) if data else StoredGroup()
-        return cls(stored.hard_state, metadata, group, RaftLog(*stored.base, stored.entries))
+        log = RaftLog(*stored.base, stored.entries)
+        return cls(stored.hard_state, metadata, group, log, tuple(_merged_in(stored.entries)))
 
     def restore(self, host: Host) -> Iterator[None]:
         """Bring the machine to where it was: as `Host.restore`, and before `GroupMember` is."""
@@ -89,6 +91,15 @@ class StoredMember(msgspec.Struct, frozen=True):
             host.reset(Ledger(self.group.root or self.group.history))
         if self.group.parts:
             yield from host.restore(self.group.parts)
+
+
+def _merged_in(entries: list[Entry]) -> Iterator[bytes]:
+    """Yield the histories that a log names as merged."""
+    for entry in entries:
+        with suppress(RemoteError):
+            finish = read_entry(entry) if entry.kind is EntryKind.SYSTEM else None
+            if isinstance(finish, FinishMerge):
+                yield from (*finish.merged, finish.history)
 
 
 class Elections:

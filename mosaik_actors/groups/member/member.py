@@ -307,7 +307,7 @@ class GroupMember:
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None for never."""
         saving, history = self._saving, self._following.history
-        due_s = min(self._following.merge.get_timer(), saving.hangs_at_s)
+        due_s = min(self._following.get_timer(), saving.hangs_at_s)
         if history is not None and not saving.is_stalled:
             due_s = min(due_s, history.get_timer(), self._continuing.takeover.timer_s)
         for core in (self.mesh, self.client, self.reads, self._following.bootstrap):
@@ -351,6 +351,7 @@ class GroupMember:
         if history is None or saving.is_stalled:
             self.reads.hold(now=now)
         following.meet_others(now=now)
+        following.read_notices()
         self._continuing.look(is_leaving=self._leaving.has_begun, now=now)
         self._own_status.publish(now=now)
         self._take_mesh(now)

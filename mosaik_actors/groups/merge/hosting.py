@@ -46,13 +46,12 @@ class Hosting:
         self._asking = asking
         self._emit = emit
         self._accepting: dict[bytes, PeerId] = {}
-        self._replaying: dict[tuple[bytes, int, int], _Held] = {}
-        self._ending: dict[FinishMerge, _Held] = {}
+        self._held: dict[tuple[bytes, int, int], _Held] = {}
 
     @property
     def is_idle(self) -> bool:
         """Whether nobody waits for anything."""
-        return not (self._accepting or self._replaying or self._ending)
+        return not (self._accepting or self._held)
 
     def look(self, view: MergeView) -> None:
         """Let those who wait know when this member leads no more."""
@@ -60,10 +59,10 @@ class Hosting:
             return
         for request_id, peer in self._accepting.items():
             self._send(peer, wire.MergeRefused(request_id, wire.MergeRefusal.NOT_LEADER))
-        for held in (*self._replaying.values(), *self._ending.values()):
+        for held in self._held.values():
             self._refuse(held, wire.MergeRefusal.NOT_LEADER)
-        for waiting in (self._accepting, self._replaying, self._ending):
-            waiting.clear()
+        self._accepting.clear()
+        self._held.clear()
 
     # What merging histories say.
 
@@ -87,46 +86,29 @@ class Hosting:
         if view.history and query.history != view.history:
             self._send_state(peer, query.history, view)
 
-    def receive_commands(self, peer: PeerId, message: wire.ReplayCommands, view: MergeView) -> None:
-        """Put commands of a history that ended into the log."""
+    def receive_replay(
+        self, peer: PeerId, message: wire.ReplayCommands | wire.ReplayEnd, view: MergeView
+    ) -> None:
+        """Put commands of a history that ended into the log; note its end there when all are."""
         run, system_entry = message.run, message.system_entry
-        history, after, upto = key = _key_of(system_entry)
-        proposed = [upto for other, _, upto in self._replaying if other == history]
-        known = max([view.ledger.taken_of(history), *proposed])
+        key = _key_of(system_entry)
         if not view.is_leading:
             self._refuse_run(peer, run, wire.MergeRefusal.NOT_LEADER)
-        elif _is_here(view, history, upto):
-            self._send(peer, wire.ReplayDone(run, upto))
-        elif key in self._replaying:
-            self._wait(self._replaying[key], peer, run)
-        elif after > known:
+        elif _is_here(view, system_entry):
+            self._send_done(peer, run, system_entry, view)
+        elif key in self._held:
+            self._wait(self._held[key], peer, run)
+        elif self._has_gap(system_entry, view):
             self._refuse_run(peer, run, wire.MergeRefusal.GAP)
         elif not self._has_room():
             self._refuse_run(peer, run, wire.MergeRefusal.BUSY)
         else:
-            batches = system_entry.command_batches
+            batches = system_entry.command_batches if isinstance(system_entry, Replay) else ()
             payloads = [payload for batch in batches for payload in batch.payloads]
-            if not view.is_readable(peer, payloads):
+            if payloads and not view.is_readable(peer, payloads):
                 self._refuse_run(peer, run, wire.MergeRefusal.FAILED)
                 return
-            self._replaying[key] = _Held({peer: run}, sum(map(len, payloads)))
-            self._emit(ProposeSystemEntry(system_entry))
-
-    def receive_end(self, peer: PeerId, message: wire.ReplayEnd, view: MergeView) -> None:
-        """Note in the log that a history is here whole, if it is."""
-        run, system_entry, history = message.run, message.system_entry, message.system_entry.history
-        if not view.is_leading:
-            self._refuse_run(peer, run, wire.MergeRefusal.NOT_LEADER)
-        elif view.ledger.has_all_of(history):
-            self._send_state(peer, history, view)
-        elif view.ledger.taken_of(history) != system_entry.command_count:
-            self._refuse_run(peer, run, wire.MergeRefusal.GAP)
-        elif system_entry in self._ending:
-            self._wait(self._ending[system_entry], peer, run)
-        elif len(self._ending) >= ACCEPTING_MAX:
-            self._refuse_run(peer, run, wire.MergeRefusal.BUSY)
-        else:
-            self._ending[system_entry] = _Held({peer: run})
+            self._held[key] = _Held({peer: run}, sum(map(len, payloads)))
             self._emit(ProposeSystemEntry(system_entry))
 
     # What became of system entries.
@@ -143,24 +125,14 @@ class Hosting:
         else:
             self._send(peer, wire.MergeRefused(system_entry.request_id, wire.MergeRefusal.FAILED))
 
-    def replay_settled(self, system_entry: Replay, view: MergeView) -> None:
-        """Answer those who wait for commands: they are applied, void, or not in the log."""
-        history, _, upto = key = _key_of(system_entry)
-        held = self._replaying.pop(key, _Held({}))
-        if not _is_here(view, history, upto):
+    def replay_settled(self, system_entry: Replay | FinishMerge, view: MergeView) -> None:
+        """Answer those who wait for commands or the end: applied, void, or not in the log."""
+        held = self._held.pop(_key_of(system_entry), _Held({}))
+        if not _is_here(view, system_entry):
             self._refuse(held, wire.MergeRefusal.FAILED)
             return
         for peer, run in held.waiting.items():
-            self._send(peer, wire.ReplayDone(run, upto))
-
-    def finish_settled(self, system_entry: FinishMerge, view: MergeView) -> None:
-        """Answer those who wait for the end of a merge."""
-        held = self._ending.pop(system_entry, _Held({}))
-        if not view.ledger.has_all_of(system_entry.history):
-            self._refuse(held, wire.MergeRefusal.FAILED)
-            return
-        for peer in held.waiting:
-            self._send_state(peer, system_entry.history, view)
+            self._send_done(peer, run, system_entry, view)
 
     def _why_not(
         self, request: wire.MergeRequest, view: MergeView, now: float
@@ -184,9 +156,17 @@ class Hosting:
                 return wire.MergeRefusal.SHORTER
         return None
 
+    def _has_gap(self, system_entry: Replay | FinishMerge, view: MergeView) -> bool:
+        """Return whether commands before these are neither here nor on their way into the log."""
+        history, after, _ = _key_of(system_entry)
+        known = view.ledger.taken_of(history)
+        if isinstance(system_entry, FinishMerge):
+            return known != after
+        return after > max([known, *(upto for other, _, upto in self._held if other == history)])
+
     def _has_room(self) -> bool:
-        size_bytes = sum(held.size_bytes for held in self._replaying.values())
-        return len(self._replaying) < self._config.hosted and size_bytes < HELD_BYTES_MAX
+        size_bytes = sum(held.size_bytes for held in self._held.values())
+        return len(self._held) < self._config.hosted and size_bytes < HELD_BYTES_MAX
 
     def _wait(self, held: _Held, peer: PeerId, run: int) -> None:
         if peer in held.waiting or len(held.waiting) < WAITING_MAX:
@@ -201,6 +181,14 @@ class Hosting:
     def _refuse_run(self, peer: PeerId, run: int, why: wire.MergeRefusal) -> None:
         self._send(peer, wire.ReplayRefused(run, why))
 
+    def _send_done(
+        self, peer: PeerId, run: int, system_entry: Replay | FinishMerge, view: MergeView
+    ) -> None:
+        if isinstance(system_entry, FinishMerge):
+            self._send_state(peer, system_entry.history, view)
+        else:
+            self._send(peer, wire.ReplayDone(run, _key_of(system_entry)[2]))
+
     def _send_state(self, peer: PeerId, history: bytes, view: MergeView) -> None:
         ledger = view.ledger
         if view.may_vouch:
@@ -211,11 +199,14 @@ class Hosting:
         self._emit(to_peer(peer, message))
 
 
-def _key_of(system_entry: Replay) -> tuple[bytes, int, int]:
+def _key_of(system_entry: Replay | FinishMerge) -> tuple[bytes, int, int]:
     """Return what tells the commands of one history apart: the places before and at their end."""
-    after = system_entry.after
-    return (system_entry.history, after, after + system_entry.command_count)
+    history, count = system_entry.history, system_entry.command_count
+    if isinstance(system_entry, FinishMerge):
+        return (history, count, count)
+    return (history, system_entry.after, system_entry.after + count)
 
 
-def _is_here(view: MergeView, history: bytes, upto: int) -> bool:
-    return view.ledger.has_all_of(history) or view.ledger.taken_of(history) >= upto
+def _is_here(view: MergeView, system_entry: Replay | FinishMerge) -> bool:
+    history, after, upto = _key_of(system_entry)
+    return view.ledger.has_all_of(history) or after < upto <= view.ledger.taken_of(history)

@@ -1,10 +1,8 @@
 """Two histories of one group meet: one goes on, the other's commands are replayed into it.
 
-With `initial_voters == 1` members that start apart each begin a history. When their members are
-bonded, the leader of the shorter one asks the leader of the longer one to take it in, closes its
-own with a `CloseInto` in its own log, and replays what was applied before that entry. Then its
-members abandon it and join the other. Everything that decides is a system entry, committed in a
-log:
+With `initial_voters == 1` members that start apart each begin a history. When members of both are
+bonded, the shorter one is taken into the longer one. Everything that decides is a system entry,
+committed in a log:
 
     shorter history S                      longer history L
     MergeRequest              ------->
@@ -25,9 +23,8 @@ read S up to its `CloseInto` can say. And S is abandoned only on the word of a m
 taken in is replayed with the rest of L's log, and what is not yet in L goes to the third one
 directly.
 
-**Exactly once.** A command is known by the history that applied it first and its number there, and
-the ledger drops what it has, by whatever way it comes again. Order within a client is kept because
-it is kept along every log, and a log is replayed in order.
+**Exactly once.** The ledger drops what it has, whatever way it comes again. A client's order is
+kept along every log, and a log is replayed in order.
 
 **No circle.** Histories closed into each other in a circle would all have ended. A `CloseInto` is
 void when its history has accepted any merging history between the request, in which it read its
@@ -38,12 +35,10 @@ accepted S1 after S1's request, and before S2's own request (else S2's `CloseInt
 S1's, which cannot be. This needs no leader to remember anything; that a leader accepts nobody while
 it asks, and asks again after a random wait, only makes it likely that they agree soon.
 
-**Which one goes on.** The one with more commands, as users count them; of two alike the one with
-the smaller id; but one whose log was compacted anywhere goes before one that is whole, for it
-cannot be replayed. When neither can, both stay, and `HistoriesConflict` says so, loudly. Nothing
-has to be replayed of a history that another one continues (`takeover`), or that continues it, when
-it has nothing of its own beyond the place where they part: then it ends with its `CloseInto`, which
-is void if it has anything by then.
+**Which one goes on.** The one of higher rank (`view.rank_of`). When neither can be replayed, both
+stay, and `HistoriesConflict` says so, loudly. Nothing has to be replayed of a history that another
+one continues (`takeover`), or that continues it, when it has nothing of its own beyond the place
+where they part: then it ends with its `CloseInto`, which is void if it has anything by then.
 
 What it cannot do: if everybody with the whole log of a closed history is gone for good, what was
 not replayed by then is gone. While `Merge.keeps_log` is true a member must not compact its log.
@@ -153,14 +148,12 @@ class Merge:
                 self._hosting.receive_query(peer, message, view)
             case wire.ReplayState():
                 self._receive_state(peer, message, view)
-            case wire.ReplayCommands():
-                self._hosting.receive_commands(peer, message, view)
             case wire.ReplayDone():
                 self._sending.receive_done(message, now=now)
             case wire.ReplayRefused():
                 self._sending.receive_refused(message, now=now)
-            case wire.ReplayEnd():
-                self._hosting.receive_end(peer, message, view)
+            case wire.ReplayCommands() | wire.ReplayEnd():
+                self._hosting.receive_replay(peer, message, view)
         self._look()
 
     def entry_settled(self, system_entry: SystemEntry, *, is_applied: bool, now: float) -> None:
@@ -180,10 +173,8 @@ class Merge:
                 self._hosting.accept_settled(system_entry, view, is_applied=is_applied)
             case CloseInto():
                 self._asking.close_settled(system_entry, now=now)
-            case Replay():
+            case Replay() | FinishMerge():
                 self._hosting.replay_settled(system_entry, view)
-            case FinishMerge():
-                self._hosting.finish_settled(system_entry, view)
             case _:
                 return
         self._look()

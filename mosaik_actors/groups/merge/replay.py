@@ -9,8 +9,9 @@ What comes out is a row of `Replay` system entries, alike whoever reads the log:
 
     * It holds every command applied up to the `CloseInto` that ended the history, once, in order,
       and nothing that comes after.
-    * Commands that the history had itself taken in from others keep their origin, as do those of
-      the histories that it continues. A system entry is of one origin.
+    * Commands that the history had itself taken in from others keep their origin and their holder.
+      Those of the histories that it continues keep their origin, and it is their holder. A system
+      entry is of one origin and one holder.
     * A command's session begins nowhere (`BORN_LATEST`): it was applied, so nobody may refuse it as
       expired.
     * A system entry takes at most `CHUNK_BYTES`, or one payload if that is larger.
@@ -21,23 +22,19 @@ A log is read in slices, so that a long one stalls nobody.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from ...errors import DecodeError
+from ..machine.host import read_entry
 from ..machine.ledger import Ledger, skip_commands
 from ..machine.sessions import Refusal, SessionLimits, Sessions
 from ..machine.sync_roles import LogReader
-from ..wire.commands import (
-    COMMAND_BATCHES_MAX,
-    CommandBatch,
-    count_commands,
-    decode_command_batches,
-)
-from ..wire.records import Entry, EntryKind
+from ..wire.commands import COMMAND_BATCHES_MAX, CommandBatch, count_commands
 from ..wire.status import Ancestor
-from ..wire.system_entries import FinishMerge, Replay, decode_system_entry
+from ..wire.system_entries import FinishMerge, Replay, SystemEntry
 from ..wire.types import INDEX_MAX
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -57,15 +54,17 @@ def is_whole(log: LogReader) -> bool:
 
 def merged_commands(
     history: bytes, log: LogReader, *, ancestors: Sequence[Ancestor] = ()
-) -> list[bytes]:
-    """Return what was applied in a history, encoded, in order; empty when its log is compacted."""
+) -> Iterator[tuple[bytes, ...]]:
+    """Yield what was applied in a history, encoded, in order; nothing when its log is compacted.
+
+    After each slice of the log that brings nothing, an empty tuple.
+    """
     stream = ReplayStream(history, log, ancestors=ancestors)
-    stream.read_all()
-    payloads: list[bytes] = []
-    while (system_entry := stream.take()) is not None:
-        for command_batch in system_entry.command_batches:
-            payloads += command_batch.payloads
-    return payloads
+    while stream.has_more:
+        stream.read()
+        yield ()
+        while (system_entry := stream.take()) is not None:
+            yield from (command_batch.payloads for command_batch in system_entry.command_batches)
 
 
 class ReplayStream:
@@ -114,19 +113,12 @@ class ReplayStream:
         self.is_compacted = not entries
         for entry in entries:
             self._next_index = entry.index + 1
-            if entry.kind is EntryKind.COMMANDS:
-                self._read_commands(entry)
-            elif entry.kind is EntryKind.SYSTEM:
-                self._read_system_entry(entry)
+            with suppress(DecodeError):  # void on every member
+                self._take_in(read_entry(entry), entry.index)
             if self.is_at_end:
-                self._flush()
-                return
-
-    def read_all(self) -> None:
-        """Read as far as the log goes."""
-        while self.has_more:
-            self.read()
-        self._flush()
+                break
+        if self.is_at_end or self._next_index > self._log.commit_index:
+            self._flush()
 
     def take(self) -> Replay | None:
         """Return the next system entry to be replayed, None when more must be read first."""
@@ -137,28 +129,23 @@ class ReplayStream:
         assert self.is_at_end, f"finished at {self._next_index}, before the end"
         return FinishMerge(self._history, self._position, self._ledger.merged)
 
-    def _read_commands(self, entry: Entry) -> None:
-        try:
-            command_batches = decode_command_batches(entry.data)
-        except DecodeError:
-            return  # void on every member
-        for command_batch in command_batches:
-            fresh = self._fresh_of(command_batch, entry.index)
-            if fresh is not None:
-                self._add_own(fresh)
-
-    def _read_system_entry(self, entry: Entry) -> None:
-        try:
-            system_entry = decode_system_entry(entry.data)
-        except DecodeError:
+    def _take_in(self, content: tuple[CommandBatch, ...] | SystemEntry | None, index: int) -> None:
+        if content is None:
             return
-        taken = self._ledger.apply(system_entry)
-        if isinstance(system_entry, Replay) and taken is not None:
+        if isinstance(content, tuple):
+            for command_batch in content:
+                fresh = self._fresh_of(command_batch, index)
+                if fresh is not None:
+                    self._add_own(fresh)
+            return
+        taken = self._ledger.apply(content)
+        if isinstance(content, Replay) and taken is not None:
             for command_batch in taken:
-                self._fresh_of(command_batch, entry.index)
+                self._fresh_of(command_batch, index)
             count = sum(command_batch.command_count for command_batch in taken)
-            origin_after = system_entry.origin_after + system_entry.command_count - count
-            self._add(taken, system_entry.origin or system_entry.history, origin_after)
+            origin_after = content.origin_after + content.command_count - count
+            history = content.history
+            self._add(taken, content.origin or history, origin_after, content.holder or history)
         self.is_at_end = bool(self._ledger.closed_into)
 
     def _fresh_of(self, command_batch: CommandBatch, index: int) -> CommandBatch | None:
@@ -192,17 +179,23 @@ class ReplayStream:
                 start = stop
 
     def _add(
-        self, command_batches: Sequence[CommandBatch], origin: bytes, origin_after: int
+        self,
+        command_batches: Sequence[CommandBatch],
+        origin: bytes,
+        origin_after: int,
+        holder: bytes = b"",
     ) -> None:
-        """Add commands of one origin, in a row, to the chunks."""
+        """Add commands of one origin and one holder, in a row, to the chunks."""
         for piece in (piece for batch in command_batches for piece in _split(batch)):
             count = piece.command_count
             skipped = min(count, max(0, self._skip_count - self._position))
             for command_batch in skip_commands((piece,), skipped):
-                if self._open.origin != origin or not self._open.has_room_for(command_batch):
+                is_alike = (self._open.origin, self._open.holder) == (origin, holder)
+                if not is_alike or not self._open.has_room_for(command_batch):
                     self._flush()
                 if not self._open.command_batches:
-                    self._open = _Chunk(origin, self._position + skipped, origin_after + skipped)
+                    after = self._position + skipped
+                    self._open = _Chunk(origin, holder, after, origin_after + skipped)
                 self._open.add(command_batch)
             self._position += count
             origin_after += count
@@ -210,12 +203,8 @@ class ReplayStream:
     def _flush(self) -> None:
         chunk = self._open
         if chunk.command_batches:
-            command_batches = tuple(chunk.command_batches)
-            self._chunks.append(
-                Replay(
-                    self._history, command_batches, chunk.after, chunk.origin, chunk.origin_after
-                )
-            )
+            place = (chunk.after, chunk.origin, chunk.origin_after, chunk.holder)
+            self._chunks.append(Replay(self._history, tuple(chunk.command_batches), *place))
             self._open = _Chunk()
 
 
@@ -224,6 +213,7 @@ class _Chunk:
     """A system entry in the making."""
 
     origin: bytes = b""
+    holder: bytes = b""
     after: int = 0
     origin_after: int = 0
     command_batches: list[CommandBatch] = field(default_factory=list)

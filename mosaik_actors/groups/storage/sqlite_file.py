@@ -26,7 +26,7 @@ from .interface import (
 from .sqlite_lock import FILE_MODE, VFS
 from .sqlite_wal import judge_wal
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 APPLICATION_ID: Final = 0x4D4F_5341
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 PAGE_BYTES: Final = 4096

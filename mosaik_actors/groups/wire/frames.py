@@ -12,7 +12,7 @@ from .commands import CommandBatch
 from .raft import ENTRY_BYTES_MAX
 from .types import HISTORY_BYTES, ClientId, HistoryId, Index, KnownHistoryId
 
-PROTOCOL: Final = "mosaik/groups/2"  # of the links that bonds are made of
+PROTOCOL: Final = "mosaik/groups/3"  # of the links that bonds are made of
 
 MESH: Final = 0  # the bond's own frames (`mesh`)
 # After these, the history's id: Raft of one history never sees a message of another.

@@ -59,6 +59,9 @@ class Replay(msgspec.Struct, frozen=True, array_like=True, tag="replay"):
     # The history that applied them first, where `history` itself had taken them in; else empty.
     origin: HistoryId = b""
     origin_after: Index = 0  # how many commands of its own clients `origin` had applied before them
+    # The history with whose end users are notified of them: the first one to be merged that had
+    # them, itself or from a history that it continues. Empty for `history`.
+    holder: HistoryId = b""
 
     @property
     def command_count(self) -> int:

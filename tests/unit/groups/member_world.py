@@ -165,7 +165,7 @@ class World:
         self.settings = settings or GroupsConfig()
         self._machine = machine
         self._is_durable = is_durable
-        self._seed = seed
+        self.seed = seed
         self._queue: list[tuple[float, int, Node, int, Callable[[], None]]] = []
         self._number = 0
         self._tokens: dict[tuple[int, int], int] = {}
@@ -179,7 +179,7 @@ class World:
         for number in numbers:
             node = self.nodes[number]
             node.life += 1
-            rng = Random(f"{self._seed} {number} {node.life}")
+            rng = Random(f"{self.seed} {number} {node.life}")
             node.machine = machine = self._machine()
             stored = Stored()
             if self._is_durable:

@@ -297,9 +297,9 @@ def test_replayed_commands_are_applied_once_and_recorded() -> None:
         4,
     )
     assert applied.replayed == [
-        Replayed(MERGING_HISTORY, MERGING_HISTORY, mine[:2]),
-        Replayed(MERGING_HISTORY, MERGING_HISTORY, theirs),
-        Replayed(MERGING_HISTORY, MERGING_HISTORY, mine[2:]),
+        Replayed(MERGING_HISTORY, mine[:2]),
+        Replayed(MERGING_HISTORY, theirs),
+        Replayed(MERGING_HISTORY, mine[2:]),
     ]
     assert host.machine.lines == ["1 2 1 3 a", "2 2 1 3 b", "3 2 1 3 x", "4 3 1 4 c"]  # type: ignore[attr-defined]
     assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 4)]
@@ -317,9 +317,17 @@ def test_replayed_command_that_its_client_has_sent_here_is_not_applied_twice() -
         ME,
         2,
     )
-    assert applied.replayed == [Replayed(MERGING_HISTORY, MERGING_HISTORY, mine[2:])]
+    assert applied.replayed == [Replayed(MERGING_HISTORY, mine[2:])]
     again = [answer(1, 1, is_repeated=True), answer(2, 2, is_repeated=True)]
     assert applied.answers == [answer(1, 1), answer(2, 2), *again, answer(3, 3)]
+
+
+def test_replayed_commands_are_recorded_with_who_held_them() -> None:
+    host = host_of(Diary())
+    mine = payloads(host, "a")
+    replay = Replay(MERGING_HISTORY, (command_batch(mine),), origin=WINNER, holder=OTHER)
+    applied = host.apply([system_entry(1, replay)], ME, 1)
+    assert applied.replayed == [Replayed(OTHER, mine)]
 
 
 def test_replay_of_a_history_that_is_here_whole_is_void() -> None:
@@ -353,8 +361,8 @@ def test_session_that_was_forgotten_loses_nothing_of_a_replay() -> None:
     )
     assert applied.answers == [answer(1, 1), answer(2, 3)]
     assert applied.replayed == [
-        Replayed(MERGING_HISTORY, MERGING_HISTORY, mine[:1]),
-        Replayed(MERGING_HISTORY, MERGING_HISTORY, mine[1:]),
+        Replayed(MERGING_HISTORY, mine[:1]),
+        Replayed(MERGING_HISTORY, mine[1:]),
     ]
     assert host.machine.lines == ["1 1 1 1 a", "2 2 1 2 x", "3 3 1 3 b"]  # type: ignore[attr-defined]
 
@@ -363,7 +371,7 @@ def test_session_that_is_full_loses_nothing_of_a_replay() -> None:
     host = host_of(Diary(), limits=SessionLimits(result_count=1))
     mine = payloads(host, "a", "b", "c")
     applied = host.apply([system_entry(1, Replay(MERGING_HISTORY, (command_batch(mine),)))], ME, 1)
-    assert applied.replayed == [Replayed(MERGING_HISTORY, MERGING_HISTORY, mine)]
+    assert applied.replayed == [Replayed(MERGING_HISTORY, mine)]
     assert applied.answers == [answer(1, 1), answer(2, 2), answer(3, 3)]
     assert host.position == 3
 

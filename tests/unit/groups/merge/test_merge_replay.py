@@ -1,6 +1,7 @@
 """What was applied in a history, read off its log."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from random import Random
 
 from hypothesis import given, settings
@@ -38,7 +39,7 @@ from mosaik_actors.groups.wire.system_entries import (
     encode_system_entry,
 )
 
-OWN, ONE, WINNER = (bytes([number]) * 16 for number in range(1, 4))
+OWN, ONE, WINNER, THIRD = (bytes([number]) * 16 for number in range(1, 5))
 ALICE, BOB = b"a" * 16, b"b" * 16
 
 
@@ -85,9 +86,19 @@ def acts_of(log: Log, *, skip: int = 0, limits: SessionLimits | None = None) -> 
     return taken_of(ReplayStream(OWN, log, limits, skip_count=skip))
 
 
+def read_all(stream: ReplayStream) -> None:
+    """Read as far as the log goes."""
+    while stream.has_more:
+        stream.read()
+
+
+def merged_in(log: Log, *, ancestors: Sequence[Ancestor] = ()) -> list[bytes]:
+    return list(chain.from_iterable(merged_commands(OWN, log, ancestors=ancestors)))
+
+
 def taken_of(stream: ReplayStream) -> list[Replay]:
     """Return what is in a log, as far as it goes."""
-    stream.read_all()
+    read_all(stream)
     return list(iter(stream.take, None))
 
 
@@ -152,7 +163,7 @@ def test_act_with_the_latest_birth_can_be_encoded() -> None:
 def test_end_says_how_much_there_was() -> None:
     log = Log([command_batch(1, b"1", b"2")], FinishMerge(ONE, 0), CloseInto(WINNER))
     stream = ReplayStream(OWN, log)
-    stream.read_all()
+    read_all(stream)
     assert stream.is_at_end
     assert stream.finish() == FinishMerge(OWN, 2, (ONE,))
 
@@ -175,14 +186,30 @@ def test_commands_of_an_earlier_merging_history_keep_their_origin() -> None:
     )
     system_entries = acts_of(log)
     assert [
-        (system_entry.after, system_entry.origin, system_entry.origin_after)
+        (system_entry.after, system_entry.origin, system_entry.origin_after, system_entry.holder)
         for system_entry in system_entries
     ] == [
-        (0, b"", 0),
-        (1, ONE, 0),
-        (4, b"", 1),
+        (0, b"", 0, b""),
+        (1, ONE, 0, ONE),
+        (4, b"", 1, b""),
     ]
     assert payloads_of(system_entries) == [b"1", b"g1", b"g2", b"g3", b"2"]
+
+
+def test_holder_stays_the_first_that_was_merged() -> None:
+    """It went into one that went into this one, and had continued the one of origin."""
+    replays = [
+        Replay(ONE, (command_batch(n, b"%d" % n, client=BOB),), n - 1, WINNER, n - 1, holder)
+        for n, holder in enumerate((THIRD, THIRD, b"", WINNER), 1)
+    ]
+    assert [
+        (system_entry.origin, system_entry.holder, payloads_of([system_entry]))
+        for system_entry in acts_of(Log(*replays, CloseInto(WINNER)))
+    ] == [
+        (WINNER, THIRD, [b"1", b"2"]),
+        (WINNER, ONE, [b"3"]),
+        (WINNER, WINNER, [b"4"]),
+    ]
 
 
 def test_only_the_new_part_of_an_earlier_replay_counts() -> None:
@@ -225,10 +252,10 @@ def test_log_that_was_cut_cannot_be_replayed() -> None:
     log = Log([command_batch(1, b"1")], CloseInto(WINNER), first_index=2)
     assert not is_whole(log)
     stream = ReplayStream(OWN, log)
-    stream.read_all()
+    read_all(stream)
     assert stream.is_compacted
     assert not stream.is_at_end
-    assert merged_commands(OWN, log) == []
+    assert merged_in(log) == []
 
 
 def test_log_that_is_cut_while_it_is_read_is_given_up() -> None:
@@ -236,7 +263,7 @@ def test_log_that_is_cut_while_it_is_read_is_given_up() -> None:
     stream = ReplayStream(OWN, log)
     stream.read()
     log.first_index = 150
-    stream.read_all()
+    read_all(stream)
     assert stream.is_compacted
     assert not stream.is_at_end
 
@@ -274,7 +301,7 @@ def test_entries_that_nobody_can_read_are_void() -> None:
 def test_user_sees_which_commands_were_merged() -> None:
     merging_history = command_batch(1, b"g", client=BOB, born=BORN_LATEST)
     log = Log([command_batch(1, b"1", b"2")], Replay(ONE, (merging_history,), 0))
-    assert merged_commands(OWN, log) == [b"1", b"2", b"g"]
+    assert merged_in(log) == [b"1", b"2", b"g"]
 
 
 def test_results_that_were_said_to_be_known_leave_the_same_room() -> None:
@@ -302,7 +329,7 @@ def test_replay_gives_the_state_that_the_members_had(seed: int) -> None:
     system_entries = acts_of(log, limits=limits)
     assert commands_of(payloads_of(system_entries)) == applied
     if limits == SessionLimits():
-        assert commands_of(merged_commands(OWN, log)) == applied
+        assert commands_of(merged_in(log)) == applied
     ledger, sessions, state = Ledger(WINNER), Sessions(limits), list[bytes]()
     index = 0
     while ledger.taken_of(OWN) < len(applied):
@@ -313,7 +340,7 @@ def test_replay_gives_the_state_that_the_members_had(seed: int) -> None:
             _apply(ledger, sessions, system_entry, index, state)
     assert state == applied
     stream = ReplayStream(OWN, log, limits)
-    stream.read_all()
+    read_all(stream)
     assert ledger.apply(stream.finish()) is not None
 
 
@@ -405,18 +432,19 @@ def test_commands_of_a_continued_history_keep_their_origin() -> None:
     assert [
         (
             system_entry.origin,
+            system_entry.holder,
             system_entry.after,
             system_entry.origin_after,
             payloads_of([system_entry]),
         )
         for system_entry in system_entries
     ] == [
-        (ONE, 0, 0, [b"a1", b"a2", b"a3"]),
-        (WINNER, 3, 0, [b"b1"]),
-        (ONE, 4, 3, [b"a4"]),
-        (b"", 5, 4, [b"a5", b"a6"]),
+        (ONE, b"", 0, 0, [b"a1", b"a2", b"a3"]),
+        (WINNER, WINNER, 3, 0, [b"b1"]),
+        (ONE, b"", 4, 3, [b"a4"]),
+        (b"", b"", 5, 4, [b"a5", b"a6"]),
     ]
-    assert merged_commands(OWN, log, ancestors=ancestors) == payloads_of(system_entries)
+    assert merged_in(log, ancestors=ancestors) == payloads_of(system_entries)
 
 
 def test_history_may_go_on_within_a_payload() -> None:

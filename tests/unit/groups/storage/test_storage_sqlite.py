@@ -599,9 +599,9 @@ def test_a_log_of_another_group_peer_or_format_is_refused(path: Path) -> None:
         SqliteLog(path).open(LogOwner(OWNER.group_id, PEERS[2]))
     assert len(loaded(path).entries) == 3
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version=2")
+        connection.execute("PRAGMA user_version=1")
     connection.close()
-    with pytest.raises(StorageMismatch, match="format is 2, expected 1"):
+    with pytest.raises(StorageMismatch, match="format is 1, expected 2"):
         loaded(path)
 
 

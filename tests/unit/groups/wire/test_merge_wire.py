@@ -25,7 +25,7 @@ from mosaik_actors.groups.wire.system_entries import FinishMerge, Replay
 from mosaik_actors.wire_encoding import encode
 
 ID = b"h" * 16
-SYSTEM = Replay(ID, (CommandBatch(b"c" * 16, 0, 1, 0, (b"x", b"y")),), 3, b"o" * 16, 2)
+SYSTEM = Replay(ID, (CommandBatch(b"c" * 16, 0, 1, 0, (b"x", b"y")),), 3, b"o" * 16, 2, b"h" * 16)
 MESSAGES: list[MergeMessage] = [
     MergeRequest(ID, b"r" * 16, 7),
     MergeAccepted(ID, b"r" * 16),
