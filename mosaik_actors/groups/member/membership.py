@@ -14,8 +14,7 @@ more, and a new leader goes on from wherever the old one stopped. The rules, the
     4. Bonded members of this history, or of none, become learners, all at once.
     5. Learners that have caught up are promoted while an odd number of voters, at most
        `max_voters`, can be reached. Even numbers are passed through: a pair is begun when two are
-       ready; half a pair that nobody can complete is taken back, as four voters survive no more
-       failures than three.
+       ready; half a pair that nobody can complete is taken back: four survive no more than three.
     6. A voter that wants only to observe becomes a learner.
     7. Learners that are gone, or have left, are forgotten.
 

@@ -12,8 +12,7 @@ What comes out is a row of `Replay` system entries, alike whoever reads the log:
     * Commands that the history had itself taken in from others keep their origin and their holder.
       Those of the histories that it continues keep their origin, and it is their holder. A system
       entry is of one origin and one holder.
-    * A command's session begins nowhere (`BORN_LATEST`): it was applied, so nobody may refuse it as
-      expired.
+    * A command's session begins nowhere (`BORN_LATEST`): it was applied, and has not expired.
     * A system entry takes at most `CHUNK_BYTES`, or one payload if that is larger.
 
 A log is read in slices, so that a long one stalls nobody.

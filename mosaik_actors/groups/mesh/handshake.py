@@ -14,8 +14,7 @@ nonces. So a proof is worth nothing
     * in another handshake: the nonces are fresh (ISO/IEC 9798-4, section 6: mutual authentication
       in three passes with a keyed check function);
     * sent back to its sender: opener and acceptor prove different texts;
-    * handed on by somebody in the middle: the peers at the ends of that link are not those in the
-      proof.
+    * handed on by somebody in the middle: the peers at that link's ends are not those in the proof.
 
 Nonces need only differ, not be secret: nobody but the peer that a proof names can use it. A status
 says much about the group, so neither side says anything of itself before the other is proven: that

@@ -13,8 +13,7 @@ Rules:
     * When nothing is left to ask for and one peer holds up all the rest, another one that is idle
       is asked for the same.
     * A peer whose request is lost, refused or timed out rests, each time for longer; one whose
-      answers were wrong `STRIKES_MAX` times rests for very long. Its range is free for others at
-      once.
+      answers were wrong `STRIKES_MAX` times rests for very long. Others have its range.
     * A late answer is still taken.
 """
 
