@@ -10,9 +10,18 @@ from software import Reading, domain
 from mosaik_actors import Consumer, Network, NotAllowed, run
 
 
-def refusals(readings: Consumer[Reading]) -> list[NotAllowed]:
-    """Return what the ward has against this program."""
-    return [one for one in readings.refusals().values() if isinstance(one, NotAllowed)]
+async def until_fed(readings: Consumer[Reading]) -> None:
+    """Wait until the ward feeds this program, and print what it has against it until then.
+
+    It may have heard of this node, and not of its ticket yet: that is no last word.
+    """
+    shown: set[str] = set()
+    while not readings.producers():
+        for one in readings.refusals().values():
+            if isinstance(one, NotAllowed) and str(one) not in shown:
+                shown.add(str(one))
+                print(f"reader: {one}")
+        await asyncio.sleep(0.05)
 
 
 async def main(network: str, patience_s: float, is_real: bool) -> None:
@@ -23,15 +32,11 @@ async def main(network: str, patience_s: float, is_real: bool) -> None:
         readings = net.streams.consumer(Reading)
         got = 0
         try:
-            async with asyncio.timeout(patience_s):
-                while not (readings.producers() or refusals(readings)):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
-            for refusal in refusals(readings):
-                print(f"reader: {refusal}")
+            await asyncio.wait_for(until_fed(readings), patience_s)
             while readings.producers():
                 got += bool(await asyncio.wait_for(readings.recv(), 1))
         except TimeoutError:
-            pass  # there is no ward, or it has left
+            pass  # there is no ward, it has left, or it does not let this program in
         print(f"reader: MRTD {(await net.tdx.measurements()).mrtd.short}, got {got} readings")
 
 
