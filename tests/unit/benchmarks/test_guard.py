@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
+from statistics import median
 
 import pytest
 
-from benchmarks import guard, guard_paths
+from benchmarks import guard, guard_baselines, guard_paths
 from benchmarks.guard import (  # fmt: skip
     BOUNDS_FILE,
     REPEATS,
@@ -32,20 +33,31 @@ def test_a_path_is_slow_above_the_share_of_what_was_recorded() -> None:
 
 
 def test_another_machine_is_allowed_for_and_one_slow_path_is_not() -> None:
-    bounds = Bounds(1.2, dict.fromkeys("abcdef", 2.0))
-    assert bounds.find_slow(dict.fromkeys("abcdef", 2.7)) == []
-    assert bounds.find_slow(dict.fromkeys("abcdef", 2.8)) == list("abcdef")
-    assert bounds.find_slow({**dict.fromkeys("abcdef", 2.0), "c": 2.5}) == ["c"]
-    # A quicker machine lets nothing pass that was too slow before.
-    assert bounds.find_slow({**dict.fromkeys("abcdef", 1.5), "c": 2.5}) == ["c"]
+    bounds = Bounds(1.17, dict.fromkeys("abcdef", 2.0))
+    assert bounds.find_slow(dict.fromkeys("abcdef", 2.5)) == []
+    assert bounds.find_slow({**dict.fromkeys("abcdef", 2.0), "c": 2.4}) == ["c"]
+    # On a machine that is quicker for us one path that became slower is seen as well.
+    assert bounds.find_slow({**dict.fromkeys("abcdef", 1.8), "c": 1.3 * 1.8}) == ["c"]
+
+
+def test_all_paths_that_are_30_percent_slower_are_seen() -> None:
+    """What they share became slower: that is no other machine."""
+    for bounds in recorded():
+        slow = {name: 1.3 * ratio for name, ratio in bounds.ratios.items()}
+        assert bounds.find_slow(slow) == list(slow)
 
 
 def test_each_path_that_is_30_percent_slower_is_seen_and_named() -> None:
-    for python in json.loads(BOUNDS_FILE.read_text())["ratios"]:
-        bounds = load_bounds(BOUNDS_FILE.read_text(), python)
-        assert bounds is not None
+    for bounds in recorded():
         for name, ratio in bounds.ratios.items():
             assert bounds.find_slow({**bounds.ratios, name: 1.3 * ratio}) == [name]
+
+
+def recorded() -> list[Bounds]:
+    text = BOUNDS_FILE.read_text()
+    bounds = [load_bounds(text, python) for python in json.loads(text)["ratios"]]
+    assert bounds
+    return [each for each in bounds if each is not None]
 
 
 def test_a_path_that_became_quicker_has_to_be_recorded_anew() -> None:
@@ -54,26 +66,31 @@ def test_a_path_that_became_quicker_has_to_be_recorded_anew() -> None:
     assert BOUNDS.find_quick({"a": 1.8, "b": 0.9}) == ["a", "b"]
 
 
-def measured(rounds: dict[str, list[list[float]]]) -> Callable[[str], Awaitable[list[float]]]:
-    async def measure(name: str) -> list[float]:
-        return rounds[name].pop(0)
+def measured(
+    *runs: dict[str, float],
+) -> tuple[list[list[str]], Callable[[Collection[str]], Awaitable[dict[str, float]]]]:
+    asked: list[list[str]] = []
 
-    return measure
+    async def measure(names: Collection[str]) -> dict[str, float]:
+        asked.append(list(names))
+        return runs[len(asked) - 1]
+
+    return asked, measure
 
 
 async def test_what_seems_slow_is_measured_again_before_it_fails() -> None:
     # a was measured while the machine was busy; b is as it was.
-    left = {"a": [[2.6, 2.7, 2.8], [2.1, 2.0, 2.0], [2.0, 2.0, 2.0]], "b": [[1.0, 1.1, 0.9]]}
-    found = await find_ratios(left, BOUNDS, measured(left))
-    assert BOUNDS.find_slow(found) == []
-    assert left == {"a": [[2.0, 2.0, 2.0]], "b": []}
+    asked, measure = measured({"a": 2.7, "b": 1.0}, {"a": 2.5}, {"a": 2.1})
+    found = await find_ratios((), BOUNDS, measure)
+    assert found == {"a": 2.1, "b": 1.0}
+    assert asked == [[], ["a"], ["a"]]
 
 
 async def test_what_is_slow_each_time_fails() -> None:
-    left = {"a": [[2.6, 2.5, 2.7]] * (REPEATS + 2), "b": [[1.0]]}
-    found = await find_ratios(left, BOUNDS, measured(left))
+    asked, measure = measured({"a": 2.7, "b": 1.0}, *[{"a": 2.6}] * REPEATS)
+    found = await find_ratios((), BOUNDS, measure)
     assert BOUNDS.find_slow(found) == ["a"]
-    assert len(left["a"]) == 1
+    assert len(asked) == 1 + REPEATS
     assert re.search(r"^a +2\.600 +2\.000 +\+30 %  TOO SLOW$", table(found, BOUNDS), re.MULTILINE)
 
 
@@ -89,25 +106,29 @@ async def test_a_planted_slow_down_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     """With bounds of this moment, so that the test does not depend on the machine."""
     for name, value in {"ROUNDS": 3, "TURNS": 2, "REPEATS": 1}.items():
         monkeypatch.setattr(guard, name, value)
-    work = guard_paths._codec
-    ratios = await find_ratios(["codec"], Bounds(1.2, {"codec": 9e9}), lambda _: fresh(work))
-    bounds = Bounds(1.2, ratios)
-    slow = slowed(work, 0.5)
-    found = await find_ratios(["codec"], bounds, lambda _: fresh(slow))
-    assert bounds.find_slow(found) == ["codec"], found
+
+    async def work() -> None:
+        guard_baselines.records(40)
+
+    as_it_is = guard_paths.HotPath(work, work)
+    bounds = Bounds(1.17, {"records": median(await measure_rounds(as_it_is))})
+    slow = guard_paths.HotPath(slowed(work, 0.5), work)
+
+    async def measure(_names: Collection[str]) -> dict[str, float]:
+        return {"records": median(await measure_rounds(slow))}
+
+    found = await find_ratios((), bounds, measure)
+    assert bounds.find_slow(found) == ["records"], found
 
 
-async def fresh(work: guard_paths.Work) -> list[float]:
-    await work()
-    return await measure_rounds(work)
-
-
-async def test_all_paths_run_and_have_bounds() -> None:
+async def test_all_paths_and_their_baselines_run_and_have_bounds() -> None:
     async with guard_paths.hot_paths() as paths:
-        for work in paths.values():
-            await work()
+        for path in paths.values():
+            await path.work()
+            await path.baseline()
     stored = json.loads(BOUNDS_FILE.read_text())
-    assert 1.1 <= stored["slower_max"] < 1.3
+    # All paths that are 30 % slower are no other machine.
+    assert 1.1 <= stored["slower_max"] < guard.SEEN / guard.MACHINES_MAX
     assert stored["ratios"]
     for ratios in stored["ratios"].values():
         assert list(ratios) == list(paths)
