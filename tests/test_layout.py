@@ -50,6 +50,7 @@ CLASS_LINES_MAX = 400
 TRANSPORT_CORES = (
     "address",
     "admission",
+    "apart",
     "close",
     "config",
     "counters",
@@ -99,7 +100,7 @@ BLOCKING_MODULES = frozenset(["os", "threading"])
 TEE_FILES = frozenset(["sources.py", "store.py"])
 TEE_MODULES = frozenset(["os", "time"])
 # What judges, of the command that checks a machine and a network.
-DOCTOR_CORES = ("finding", "machine", "network")
+DOCTOR_CORES = ("divided", "finding", "machine", "network")
 TOP_LEVEL_CORES = (
     "codec",
     "config",

@@ -94,7 +94,7 @@ class RemoteActor(TypeDispatcher):
     def receiveMsg_LinkFailed(self, message: LinkFailed, _sender: ActorAddress) -> None:
         """Give up what waits for a node."""
         peer = self._start.remote.peer(message.to.peer_id)
-        peer.lost(f"its node cannot be reached: {message.error.reason}")
+        peer.lost(f"its node cannot be reached: {message.error.reason.why}")
 
     def receiveMsg_FramesReceived(self, message: FramesReceived, _sender: ActorAddress) -> None:
         """Let the frames be taken in."""
@@ -118,7 +118,7 @@ class RemoteActor(TypeDispatcher):
         """Take in that a link is gone."""
         link = message.link
         self._links.pop(link, None)
-        self._start.remote.peer(link.peer_id).link_closed(link, str(message.reason))
+        self._start.remote.peer(link.peer_id).link_closed(link, message.reason.why)
 
     def _take_event(self, event: LinkEvent) -> None:
         """Take in frames without a turn in the mailbox, unless something waits there.

@@ -99,12 +99,12 @@ class RendezvousActor(TypeDispatcher):
         self._gossip = message.gossip
         rng = node.randomness.branch("rendezvous")
         self._schedule = PollSchedule(rng, now=node.clock.monotonic())
-        notice = RendezvousNotice(node.endpoint.local_addr, os.getpid(), node.clock.wall())
         for folder_name in folder_names(node.endpoint.keys):
             try:
                 path = await asyncio.to_thread(_make_network_folder, folder_name)
                 # Before the notice: who reads it finds the socket.
                 node.endpoint.listen_local(path)
+                notice = RendezvousNotice(node.endpoint.local_addr, os.getpid(), node.clock.wall())
                 folder = await asyncio.to_thread(
                     NoticeFolder, folder_name, make_name(node.peer_id, rng), notice
                 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import running
 from ..peer_text import json_printable, printable
 from . import joining
+from .doctor.divided import DividedGroup, find_divided
 from .failure import CommandFailed
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ examples:
 
 A group is named by its name or by the beginning of its id, a collection's group also by the
 collection's name; a node by the beginning of its id.
+Groups of one name, or collections of one store, that are several, since their nodes differ in a
+type, a constraint or a setting, are named below ("same_name" with --json): they never meet.
 What is shown is what the members say of themselves; nodes with share_status=False are left out.
 transfer and leave are done by nodes of this user on this machine only: the one that leads, the
 one that is to leave. The program that runs there finds its member ended after leave.
@@ -85,14 +88,30 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace) -> int:
     from .top import ask_all
 
-    async with joining.joined_and_settled(options) as (net, _):
+    async with joining.joined_and_settled(options) as (net, catalog):
         nodes, _silent = await ask_all(net)
     rows: list[dict[str, Any]] = options.rows(nodes.values(), options.group)
     if not rows:
         raise CommandFailed(f"no node shows a group {options.group!r}".replace(" ''", ""))
+    divided = find_divided(catalog.values())
+    if options.json:
+        rows = [row | {"same_name": find_others(divided, row["id"])} for row in rows]
     for line in render(rows, as_json=options.json):
         print(line)
+    ids = {row["id"] for row in rows}
+    for one in divided:
+        if not options.json and not ids.isdisjoint(map(str, one.groups)):
+            print(printable(f"these never meet: {one}"))
     return 0
+
+
+def find_others(divided: Iterable[DividedGroup], group_id: str) -> list[str]:
+    """Return the ids of the other groups of the same name or store."""
+    for one in divided:
+        ids = [str(known) for known in one.groups]
+        if group_id in ids:
+            return [known for known in ids if known != group_id]
+    return []
 
 
 def run_control(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .doctor.divided import list_apart
 from .failure import CommandFailed
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 OBSERVER_TAG = "observer"
 WAIT_S = 3.0
 SETTLED_S = 0.5
+_APART_SHOWN_MAX = 4
 
 
 def add_secret_file(parser: argparse.ArgumentParser) -> None:
@@ -118,9 +120,12 @@ async def joined_and_settled(
     """
     async with joined(options, **settings) as net:
         if not (snapshot := await settled(net, wait_s)):
+            found = f"nobody else found on network {options.network!r} within {wait_s:g} s"
+            if apart := list_apart(net.node.endpoint, ()):
+                raise CommandFailed(f"{found}; " + "; ".join(apart[:_APART_SHOWN_MAX]))
             raise CommandFailed(
-                f"nobody else found on network {options.network!r} within {wait_s:g} s; nodes of "
-                "this user on this machine are found by name and secret, others need --bootstrap"
+                f"{found}; nodes of this user on this machine are found by name and secret, "
+                "others need --bootstrap"
             )
         yield net, snapshot
 

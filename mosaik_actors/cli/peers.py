@@ -16,6 +16,7 @@ from .. import running
 from ..peer_text import json_printable, printable
 from ..transport.address import format_socket_addr
 from . import joining
+from .doctor.divided import list_apart
 
 if TYPE_CHECKING:
     from ..discovery.info import PeerInfo
@@ -41,6 +42,8 @@ and the ids of its tags. A peer that does not answer is marked unreachable, with
 since it was heard of last, and what it offered counts as away. What it did to this
 command's own node stands in brackets: rules that it broke, and whether and why it is
 refused for that.
+Below stand those that cannot be connected for want of a carrier in common, with what each
+listens on.
 The exit code is 1 if nobody is there.
 """
 
@@ -81,12 +84,13 @@ def run(options: argparse.Namespace) -> int:
 async def _list(options: argparse.Namespace) -> int:
     async with joining.joined_and_settled(options, options.wait) as (net, catalog):
         leaders = await _find_leaders(net)
+        endpoint = net.node.endpoint
         for peer in _in_order(catalog):
             standing = net.standings().get(peer.peer_id)
             if options.json:
-                carrier = net.node.endpoint.carrier(peer.peer_id)
-                record = json.dumps(as_record(peer, leaders, carrier), ensure_ascii=False)
-                print(json_printable(record))
+                carrier, apart = endpoint.carrier(peer.peer_id), endpoint.apart.why_not(peer.addr)
+                record = as_record(peer, leaders, carrier, apart)
+                print(json_printable(json.dumps(record, ensure_ascii=False)))
             else:
                 print(
                     describe(
@@ -94,9 +98,12 @@ async def _list(options: argparse.Namespace) -> int:
                         standing,
                         is_long=options.long,
                         leaders=leaders,
-                        carrier=net.node.endpoint.carrier(peer.peer_id),
+                        carrier=endpoint.carrier(peer.peer_id),
                     )
                 )
+        if not options.json:
+            for text in list_apart(endpoint, _in_order(catalog)):
+                print(text)
     return 0
 
 
@@ -157,13 +164,18 @@ async def _find_leaders(net: Network) -> dict[str, str]:
 
 
 def as_record(
-    peer: PeerInfo, leaders: Mapping[str, str], carrier: str | None = None
+    peer: PeerInfo,
+    leaders: Mapping[str, str],
+    carrier: str | None = None,
+    apart: str | None = None,
 ) -> dict[str, Any]:
-    """Return what is known of a peer, for JSON, with what carries this node's connection to it."""
+    """Return what is known of a peer, for JSON: what carries this node's connection, or cannot."""
     return {
         "peer": str(peer.peer_id),
         "addr": str(peer.addr),
         "carrier": carrier,
+        "listens": list(peer.addr.carriers),
+        "apart": apart,
         "rtt_ms": None if peer.rtt is None else peer.rtt * 1000,
         "is_reachable": peer.is_reachable,
         "last_heard_s": peer.last_heard_s,

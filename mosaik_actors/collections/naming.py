@@ -129,6 +129,15 @@ def without_store(shown: str) -> str:
     return shown if found is None else f"{found['label']}: {found['kind']}"
 
 
+def parts_of(shown: str) -> tuple[str, str, str] | None:
+    """Return the label, the kind and the store's hash of what a collection is advertised as.
+
+    None for the name of any other group.
+    """
+    found = _NAME.fullmatch(shown)
+    return None if found is None else (found["label"], found["kind"], found["store"])
+
+
 def near_miss(
     name: CollectionName, group_id: GroupId, peer: PeerId, groups: Iterable[tuple[UniqueId, str]]
 ) -> str | None:

@@ -48,6 +48,7 @@ GROUP_COUNT_MAX = 1024
 ACTOR_COUNT_MAX = 1024
 SCHEMA_BYTES_MAX = 64
 CARRIER_COUNT_MAX = 8
+CARRIER_LENGTH_MAX = 16
 TIMESTAMP_MS_MAX = 2**53
 MESSAGE_ID_BYTES = 8
 DECODED_BYTES_MAX = 8 * 1024 * 1024
@@ -59,7 +60,7 @@ _Name = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
 _Timestamp = Annotated[int, msgspec.Meta(ge=0, le=TIMESTAMP_MS_MAX)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Host = Annotated[str, msgspec.Meta(max_length=64)]
-Carrier = Annotated[str, msgspec.Meta(max_length=16)]
+Carrier = Annotated[str, msgspec.Meta(max_length=CARRIER_LENGTH_MAX)]
 Relay = Annotated[str, msgspec.Meta(max_length=RELAY_CHARACTERS_MAX)]
 
 

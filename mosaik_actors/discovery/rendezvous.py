@@ -10,6 +10,7 @@ A notice is a few lines of text::
 
     mosaik rendezvous 1
     addr <a peer address in one line>
+    listens unix tcp quic
     pid 4711
     start 1700000000.25
 
@@ -24,6 +25,7 @@ are the business of `mosaik_actors.actors.rendezvous`.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from random import Random
 
@@ -33,6 +35,7 @@ from ..errors import DecodeError
 from ..ids import PeerId
 from ..transport.address import PeerAddr
 from ..transport.admission import NetworkKeys
+from .entry import CARRIER_COUNT_MAX, CARRIER_LENGTH_MAX
 
 NOTICE_BYTES_MAX = 8 * 1024
 NOTICE_COUNT_MAX = 1024
@@ -49,7 +52,7 @@ class RendezvousNotice(msgspec.Struct, frozen=True):
     """What a node leaves for others on the same machine.
 
     Attributes:
-        addr: Where it can be reached.
+        addr: Where it can be reached, and what it listens with.
         pid: Its process, for people.
         started_at: When it started, in seconds since the Unix epoch, for people.
     """
@@ -80,6 +83,7 @@ def format_notice(notice: RendezvousNotice) -> bytes:
     lines = (
         _FIRST_LINE,
         f"addr {notice.addr}",
+        f"listens {' '.join(notice.addr.carriers)}",
         f"pid {notice.pid}",
         f"start {notice.started_at!r}",
     )
@@ -104,14 +108,21 @@ def parse_notice(name: str, data: bytes) -> RendezvousNotice:
         if first != _FIRST_LINE:
             raise ValueError(f"it begins with {first[:40]!r}")
         words = dict(line.partition(" ")[::2] for line in rest)
-        notice = RendezvousNotice(
-            PeerAddr.parse(words["addr"]), int(words["pid"]), float(words["start"])
-        )
+        addr = replace(PeerAddr.parse(words["addr"]), carriers=_carriers(words.get("listens", "")))
+        notice = RendezvousNotice(addr, int(words["pid"]), float(words["start"]))
     except (ValueError, KeyError) as exc:
         raise DecodeError(f"{name!r} is not a notice: {exc}") from exc
     if notice.addr.peer_id != peer_id:
         raise DecodeError(f"{name!r} is a notice about {notice.addr.peer_id.short}")
     return notice
+
+
+def _carriers(words: str) -> tuple[str, ...]:
+    """Return what a notice says that its node listens with; nothing where it does not say."""
+    carriers = tuple(words.split())
+    if len(carriers) > CARRIER_COUNT_MAX or max(map(len, carriers), default=0) > CARRIER_LENGTH_MAX:
+        raise ValueError(f"it names {len(carriers)} carriers, or too long ones")
+    return carriers
 
 
 class PollSchedule:

@@ -286,6 +286,7 @@ class Outgoing:
         """Take in that the node cannot be reached, or has left."""
         self._is_dialing = self._is_blocked = self._is_due = False
         if self.link is not None:
+            self._give_up_theirs(self.link, f"its node ends the link to the asker's: {reason}")
             self.link.close(CloseReason(CloseCode.CANCELLED, reason))
             self.link = None  # what were written now would be lost without a word
         pending, self._pending = self._pending, []
@@ -309,6 +310,18 @@ class Outgoing:
 
     def _fail(self, number: int, kind: str, reason: str) -> None:
         self._say(wire.Failed(number, kind, clip_reason(reason)))
+
+    def _give_up_theirs(self, link: Link, reason: str) -> None:
+        """Cancel what the node asks; should it be there after all, it does not wait for ever."""
+        theirs, self._theirs = self._theirs, {}
+        if not theirs:
+            return
+        for question in theirs.values():
+            self._abandon_theirs(question)
+        why = clip_reason(reason)
+        failed: list[Item] = [SectionToSend(wire.Failed(one, "gone", why)) for one in theirs]
+        for frame in encode_sections(failed, self, self._node.frame_bytes_max):
+            link.write(frame)
 
     def _abandon_theirs(self, question: RemoteQuestion) -> None:
         question.is_cancelled = True

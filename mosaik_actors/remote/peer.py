@@ -99,7 +99,7 @@ class RemotePeer(Outgoing):
         """Return the actor and its messages, or why it does not take them."""
         cell = self._find(target)
         if cell is None:
-            return "it has exited, or was never announced to other nodes"
+            return wire.NOT_THERE
         if (why := self._node.why_not(self.peer_id, cell.address)) is not None:
             return why
         actor_class = cell.message_class
@@ -226,7 +226,8 @@ class RemotePeer(Outgoing):
             case "circle":
                 question.fail(AskCircle(target, message, failed.circle))
             case "gone":
-                question.fail(AskUndeliverable(target, message, reason))
+                is_taken = reason != wire.NOT_THERE
+                question.fail(AskUndeliverable(target, message, reason, may_be_delivered=is_taken))
             case _:
                 question.fail(AskRejected(target, message, reason))
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from thespian.actors import ActorAddress, PoisonMessage
 
 from ..ids import PeerId
+from ..peer_text import printable
 from ..runtime import ActorRef
 from ..runtime.messaging.address import Deliver, LocalAddress
 from ..runtime.messaging.errors import AskPoisoned, AskRejected
@@ -51,6 +52,12 @@ class RemoteRef(ActorRef):
 
     def _send(self, message: Any, sender: ActorAddress) -> None:
         self.remote.send(self, message, sender)
+
+    @property
+    def label(self) -> str:
+        """What it is called for people: its name or its class, its number, and its node."""
+        kind = printable(self.name or self.class_name or "actor")
+        return f"{kind} #{self.number} on peer {self.remote.home.peer_id.short}"
 
     @property
     def _aaddr(self) -> str:

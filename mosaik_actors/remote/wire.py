@@ -30,6 +30,8 @@ INCARNATION_BYTES: Final = 8
 NAME_MAX: Final = 256
 TYPE_MAX: Final = 512
 REASON_MAX: Final = 4096
+# Why an actor took nothing, in words that the asker's node knows: then nothing was delivered.
+NOT_THERE: Final = "it has exited, or was never announced to other nodes"
 IDS_MAX: Final = 4096
 CHAIN_MAX: Final = 64
 SECTIONS_MAX: Final = 4096

@@ -69,6 +69,11 @@ class CloseReason:
         except ValueError:
             return "unknown code"
 
+    @property
+    def why(self) -> str:
+        """Why, in words alone, and that the other side says so where it does."""
+        return (self.text or self.name) + (", says the peer" if self.remote else "")
+
     def __str__(self) -> str:
         side = "by the peer" if self.remote else "here"
         return f"closed {side}: {self.code} {self.name}" + (f" ({self.text})" if self.text else "")

@@ -16,6 +16,7 @@ from ..ids import NetworkId, PeerId
 from ..peer_log import PeerLog
 from .address import PeerAddr
 from .admission import NetworkKeys
+from .apart import Apart
 from .close import CloseCode, CloseReason
 from .config import TransportConfig
 from .counters import TransportCounters
@@ -45,6 +46,7 @@ class EndpointBase(ABC):
         counters: What it has seen so far.
         gate: Who may be connected; `ban` and `allow` change it and act on it.
         peer_log: Where it, and all of its node, logs what peers did.
+        apart: With which peers it has no carrier in common.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class EndpointBase(ABC):
         self.counters = TransportCounters()
         self.gate = Gate(config)
         self.peer_log = PeerLog()
+        self.apart = Apart((), self.peer_log, lambda _to: True)
         self._peer_id = peer_id
         self._addr = PeerAddr(peer_id)
         self._now = now

@@ -36,6 +36,7 @@ from ..ids import NetworkId, PeerId
 from ..peer_log import PeerLog
 from .address import PeerAddr
 from .admission import NetworkKeys
+from .apart import Apart
 from .close import SUCCESS, CloseReason
 from .counters import TransportCounters
 from .gate import Gate, Standing
@@ -226,11 +227,13 @@ class Endpoint(Protocol):
         keys: What connections prove, and what else is derived from the same.
         counters: What it has seen so far.
         peer_log: Where it, and all of its node, logs what peers did.
+        apart: With which peers it has no carrier in common.
     """
 
     keys: NetworkKeys
     counters: TransportCounters
     peer_log: PeerLog
+    apart: Apart
 
     @property
     def gate(self) -> Gate:

@@ -219,8 +219,12 @@ async def test_what_nobody_takes_is_a_dead_letter_with_its_reason(cluster: Clust
     ref.tell(Note(1))
     letter = await anext(letters)
     assert "exited" in letter.reason
-    with pytest.raises(AskUndeliverable, match="exited"):
+    with pytest.raises(AskUndeliverable) as caught:
         await ref.ask(Count())
+    assert str(caught.value) == (
+        f"book #{ref.number} on peer {near.peer_id.short} did not answer Count, which was not "
+        "delivered: it has exited, or was never announced to other nodes"
+    )
     with pytest.raises(NotResolved):
         await far.actors.resolve("book", timeout=3)
 
@@ -273,8 +277,12 @@ async def test_a_host_is_cut_off_and_comes_back(cluster: Cluster) -> None:
     letter: Any = await anext(letters)
     assert letter.type == "Note"
     assert "reached" in letter.reason or "answer" in letter.reason
-    with pytest.raises(AskUndeliverable):
+    with pytest.raises(AskUndeliverable) as caught:
         await ref.ask(Count())
+    assert not caught.value.may_be_delivered
+    begin = f"book #{ref.number} on peer {near.peer_id.short} did not answer Count, which was not"
+    assert str(caught.value).startswith(f"{begin} delivered: its node ")
+    assert "103" not in str(caught.value)
     cluster.heal()
     # The actor has lived on: the same reference leads to it again.
     assert await far.actors.resolve("book", timeout=120) is ref
@@ -282,6 +290,36 @@ async def test_a_host_is_cut_off_and_comes_back(cluster: Cluster) -> None:
     await cluster.sleep(1)
     assert await ref.ask(Numbers()) == [1, 3]
     assert await book.ask(Count()) == 2
+
+
+@scenario(nodes=2, seeds=SEEDS)
+async def test_an_ask_says_what_may_have_become_of_its_message(cluster: Cluster) -> None:
+    near, far = cluster.net(0), cluster.net(1)
+    book = await near.actors.spawn(Book, name="book")
+    ref = await far.actors.resolve("book")
+    assert await ref.ask(Count()) == 0
+    who = f"book #{ref.number} on peer {near.peer_id.short} did not answer Wait"
+
+    # The actor has taken it, and is still busy when the time is over.
+    with pytest.raises(AskTimeout) as late:
+        await ref.ask(Wait(), timeout=1)
+    assert str(late.value) == f"{who} within 1 s, which may have been delivered"
+
+    # It has taken it when its node is lost.
+    cut = asyncio.ensure_future(ref.ask(Wait(), timeout=600))
+    await cluster.sleep(1)
+    cluster.partition([0], [1])
+    with pytest.raises(AskUndeliverable) as lost:
+        await cut
+    assert lost.value.may_be_delivered
+    assert str(lost.value).startswith(f"{who}, which may have been delivered: ")
+
+    # From now on nothing reaches it, and that is known.
+    with pytest.raises(AskUndeliverable) as unsent:
+        await ref.ask(Wait(), timeout=600)
+    assert not unsent.value.may_be_delivered
+    assert str(unsent.value).startswith(f"{who}, which was not delivered: its node ")
+    assert await book.ask(Cancelled()) == 2
 
 
 @scenario(nodes=4, seeds=SEEDS)

@@ -17,6 +17,9 @@ DRIFT_WARN_S: Final = 1.0
 RELAY_SLOW_S: Final = 0.3
 DATAGRAM_BYTES_SMALL: Final = 1200
 _LISTED_MAX: Final = 6
+_APART_ADVICE: Final = (
+    "give both the same TransportConfig(carriers=...), or one carrier in common, or a relay"
+)
 _CARRIERS: Final = {"quic": "UDP", "tcp": "TLS over TCP"}
 
 
@@ -30,12 +33,14 @@ class Met:
         took_s: How long that took.
         named: How many peers were named to begin with.
         refused: How many entries were refused, by reason.
+        apart: Who cannot meet whom for want of a carrier, a sentence each.
     """
 
     peers: Mapping[str, str | None]
     took_s: float
     named: int
     refused: Mapping[str, int]
+    apart: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +130,11 @@ def judge_peers(met: Met) -> Finding:
     """Judge whether anybody is there, and what carries the connections."""
     check = "peers"
     refused = sum(met.refused.values())
+    apart = "; ".join(met.apart[:_LISTED_MAX])
     if not met.peers:
         found = f"nobody was found within {met.took_s:.1f} s"
+        if apart:
+            return fail(check, f"{found}; {apart}", _APART_ADVICE)
         if refused:
             reasons = ", ".join(f"{why} {count}" for why, count in met.refused.items())
             advice = "compare the clocks of this machine and the peers"
@@ -144,10 +152,31 @@ def judge_peers(met: Met) -> Finding:
         word = carrier or "not connected"
         carriers[word] = carriers.get(word, 0) + 1
     found = f"{len(met.peers)} found: " + ", ".join(f"{n} {word}" for word, n in carriers.items())
+    if apart:
+        return warn(check, f"{found}; {apart}", _APART_ADVICE)
     if set(met.peers.values()) == {"relay"}:
         advice = "UDP between this node and each peer is blocked: open a port at one side"
         return warn(check, found, advice)
     return ok(check, found)
+
+
+def judge_groups(group_count: int, divided: Sequence[str]) -> Finding:
+    """Judge whether groups that were meant to be one are several.
+
+    Args:
+        group_count: How many groups there are.
+        divided: Those of which there are several under one name, a sentence each.
+    """
+    check = "groups"
+    if not group_count:
+        return skip(check, "nobody is in a group")
+    if not divided:
+        return ok(check, f"{group_count} found, each of another name and store")
+    advice = (
+        "members of different groups never meet, and wait for each other: give all nodes one "
+        "version of the types and settings; the warning in their logs says what differs"
+    )
+    return warn(check, "; ".join(divided[:_LISTED_MAX]), advice)
 
 
 def judge_relays(relays: Sequence[RelayReached]) -> Finding:

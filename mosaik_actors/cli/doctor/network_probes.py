@@ -26,6 +26,7 @@ from ...transport.mapping.driver import start_mapping
 from ...transport.relay.config import RelayConfig
 from ...transport.relay.frames import PROTOCOL, RELAY_NETWORK
 from ...transport.sockets import family_of
+from .divided import find_divided, list_apart
 from .finding import Finding, fail
 from .machine import NameLookup, judge_lookups
 from .network import (
@@ -38,6 +39,7 @@ from .network import (
     RelayReached,
     judge_clocks,
     judge_dht,
+    judge_groups,
     judge_nat,
     judge_paths,
     judge_peers,
@@ -109,10 +111,15 @@ async def _check_running(
     endpoint = net.node.endpoint
     refused = {str(why): n for why, n in net.discovery.refused.items() if why not in _HARMLESS}
     carriers = {peer.peer_id.short: endpoint.carrier(peer.peer_id) for peer in peers}
+    over_udp = [one for one in peers if not one.addr.carriers or "quic" in one.addr.carriers]
     return [
-        judge_peers(Met(carriers, took_s, named, refused)),
+        judge_peers(Met(carriers, took_s, named, refused, list_apart(endpoint, peers))),
+        judge_groups(
+            len({group for peer in peers if peer.is_reachable for group in peer.groups}),
+            [str(one) for one in find_divided(peers)],
+        ),
         judge_clocks([one for one in readings if one is not None], DRIFT_MAX_S),
-        judge_paths(await dial_over_udp(net, peers[:PEERS_ASKED_MAX], secrets)),
+        judge_paths(await dial_over_udp(net, over_udp[:PEERS_ASKED_MAX], secrets)),
         judge_nat(net.addr.direct, read_observed(net.node.endpoint)),
     ]
 

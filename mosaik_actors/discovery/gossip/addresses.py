@@ -8,6 +8,7 @@ Invariant: each source of hints is about `peers_max` peers at most.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from random import Random
 
@@ -97,10 +98,14 @@ class Addresses:
 
 def merge_addrs(one: PeerAddr | None, other: PeerAddr) -> PeerAddr:
     """Return an address with the ways of both, those of `one` first."""
-    if one is None or one == other:
+    if one is None:
         return other
+    # Which of the two is newer is not known: what either says is listened on may be tried.
+    carriers = tuple(dict.fromkeys(one.carriers + other.carriers))
+    if one == other:
+        return other if carriers == other.carriers else replace(other, carriers=carriers)
     direct = tuple(dict.fromkeys(one.direct + other.direct))[:DIRECT_COUNT_MAX]
-    return PeerAddr(one.peer_id, direct, one.relay or other.relay)
+    return PeerAddr(one.peer_id, direct, one.relay or other.relay, carriers)
 
 
 def in_random_order(rng: Random, peers: list[PeerId]) -> Iterator[PeerId]:

@@ -6,7 +6,7 @@ say what happened to the question, because that decides whether asking again is 
     * `AskTimeout`: nothing is known; it may have been handled.
     * `AskPoisoned`: the actor took it twice and failed both times.
     * `AskUndeliverable`: nobody handles it any more. Not handled, unless the
-      actor, or its node, died in the middle of it.
+      actor, or its node, died in the middle of it: see `may_be_delivered`.
     * `AskRejected`, `AskCircle`: it was not taken in at all.
 """
 
@@ -23,6 +23,7 @@ from thespian.actors import (
 )
 
 from ...errors import MosaikError, WrongThread
+from ...peer_text import printable
 from .requests import Request
 
 
@@ -35,7 +36,16 @@ class AskFailed(MosaikError, ActorSystemException):
         self.message = message
 
     def __str__(self) -> str:
-        return f"{self.address} did not answer {type(self.message).__name__}"
+        return f"{self._who} did not answer {type(self.message).__name__}"
+
+    @property
+    def _who(self) -> str:
+        """Which actor, and on which peer where it is another node's, for people."""
+        return str(getattr(self.address, "label", self.address))
+
+    @property
+    def _is_remote(self) -> bool:
+        return getattr(self.address, "remote", None) is not None
 
 
 class AskTimeout(AskFailed, TimeoutError):
@@ -48,9 +58,10 @@ class AskTimeout(AskFailed, TimeoutError):
     def __str__(self) -> str:
         kind = type(self.message).__name__
         hint = f" ({kind} is no Request: what its handler returns is no answer)"
-        return f"no answer from {self.address} to {kind} within {self.timeout:g} s" + (
-            "" if isinstance(self.message, Request) else hint
-        )
+        said = f"{self._who} did not answer {kind} within {self.timeout:g} s"
+        if self._is_remote:
+            said += ", which may have been delivered"
+        return said + ("" if isinstance(self.message, Request) else hint)
 
 
 class AskPoisoned(AskFailed):
@@ -63,7 +74,7 @@ class AskPoisoned(AskFailed):
     def __str__(self) -> str:
         lines = (self.details or "").strip().splitlines()
         reason = f": {lines[-1]}" if lines else ""
-        return f"{self.address} failed twice on {type(self.message).__name__}{reason}"
+        return f"{self._who} failed twice on {type(self.message).__name__}{reason}"
 
 
 class AskUndeliverable(AskFailed):
@@ -72,15 +83,28 @@ class AskUndeliverable(AskFailed):
     Attributes:
         reason: What else kept the message from it, such as that its node cannot be
             reached; empty when it has exited.
+        may_be_delivered: Whether the message may have reached it. False where it surely has
+            not, so that asking again does nothing twice.
     """
 
-    def __init__(self, address: ActorAddress, message: Any, reason: str = "") -> None:
+    def __init__(
+        self,
+        address: ActorAddress,
+        message: Any,
+        reason: str = "",
+        *,
+        may_be_delivered: bool = True,
+    ) -> None:
         super().__init__(address, message)
         self.reason = reason
+        self.may_be_delivered = may_be_delivered
 
     def __str__(self) -> str:
-        why = self.reason or "it has exited"
-        return f"{self.address} cannot answer {type(self.message).__name__}: {why}"
+        kind, why = type(self.message).__name__, self.reason or "it has exited"
+        if not self._is_remote:
+            return f"{self._who} cannot answer {kind}: {why}"
+        delivered = "may have been delivered" if self.may_be_delivered else "was not delivered"
+        return f"{self._who} did not answer {kind}, which {delivered}: {printable(why)}"
 
 
 class AskRejected(AskFailed):
@@ -91,7 +115,7 @@ class AskRejected(AskFailed):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.address} does not take {type(self.message).__name__}: {self.reason}"
+        return f"{self._who} does not take {type(self.message).__name__}: {self.reason}"
 
 
 class AskCircle(AskFailed):

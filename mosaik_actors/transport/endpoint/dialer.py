@@ -22,6 +22,7 @@ import msgspec
 from ...clock import Clock
 from ...ids import PeerId
 from ..address import DIRECT_COUNT_MAX, PeerAddr, SocketAddr, format_socket_addr, is_relayed
+from ..apart import Apart
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
 from ..connection.connection import Connection
@@ -62,6 +63,7 @@ class Dialer:
         config: The transport's settings.
         budget: How much strangers may get.
         clock: Where `now` comes from.
+        apart: With whom there is no carrier in common.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Dialer:
         config: TransportConfig,
         budget: DialBudget,
         clock: Clock,
+        apart: Apart,
     ) -> None:
         self._own_id = own_id
         self._can_dial = can_dial
@@ -83,6 +86,7 @@ class Dialer:
         self._config = config
         self._budget = budget
         self._clock = clock
+        self._apart = apart
         self._line: deque[asyncio.Future[None]] = deque()
         self._dials: dict[PeerId, asyncio.Task[Connection]] = {}
         self._races: dict[PeerId, _Race] = {}
@@ -139,8 +143,22 @@ class Dialer:
     async def _race(self, to: PeerAddr, is_direct: bool) -> Connection:
         if to.peer_id == self._own_id:
             raise LinkRefused(CloseReason(CloseCode.UNKNOWN_PEER, "that is this peer itself"))
-        if (near := await self._dial_local(to.peer_id)) is not None:
-            return near
+        why_apart: str | None = None
+        try:
+            connection = await self._dial_local(to.peer_id)
+            if connection is None:
+                why_apart = None if is_direct else self._apart.receive_dial(to)
+                connection = await self._race_addrs(to, is_direct)
+        except LinkRefused as refused:
+            if why_apart is None or refused.reason.code != CloseCode.UNEXPECTED_CLOSE:
+                raise
+            self._apart.receive_silence(to.peer_id, now=self._clock.monotonic())
+            text = f"peer {to.peer_id.short}: {why_apart}"
+            raise LinkRefused(CloseReason(CloseCode.UNEXPECTED_CLOSE, text)) from None
+        self._apart.receive_met(to.peer_id)
+        return connection
+
+    async def _race_addrs(self, to: PeerAddr, is_direct: bool) -> Connection:
         addrs = [addr for addr in dict.fromkeys(to.direct) if self._can_dial(addr)]
         if not is_direct:
             addrs += self._relayed(to)

@@ -28,6 +28,7 @@ from ..address import (
     is_relayed,
 )
 from ..admission import NetworkKeys
+from ..apart import Apart
 from ..close import CloseCode, CloseReason
 from ..config import TransportConfig
 from ..connection.connection import DEAD_PROBES, Connection, ConnectionState
@@ -113,15 +114,11 @@ class QuicEndpoint(EndpointBase):
         if not all(is_loopback(host) for host, _ in direct):
             self._routes.load()  # strangers may come at any moment
         self._addr = PeerAddr(self._peer_id, tuple(direct), carriers=self._routes.listening)
+        self.apart = Apart(self._routes.dials, self.peer_log, self._is_reached)
+        routes, budget = self._routes, self._budget
+        ways = routes.can_dial, routes.start_attempt, routes.dial_local
         self._dialer = Dialer(
-            self._peer_id,
-            self._routes.can_dial,
-            self._routes.start_attempt,
-            self._routes.dial_local,
-            self._relayed,
-            config,
-            self._budget,
-            clock,
+            self._peer_id, *ways, self._relayed, config, budget, clock, self.apart
         )
         self._moves = Moves(self._connections, self._outbound, self._dialer.start, clock)
         self.serve(MOVES, self._moves.accept, is_essential=True)
@@ -244,7 +241,7 @@ class QuicEndpoint(EndpointBase):
     def local_addr(self) -> PeerAddr:
         """Where others on this machine can reach this endpoint."""
         local = [addr for port in self._ports.values() for addr in port.local_addrs]
-        return replace(self._addr, direct=tuple(local))
+        return replace(self._addr, direct=tuple(local), carriers=self._routes.listening_here)
 
     @property
     def connection_count(self) -> int:
@@ -431,6 +428,9 @@ class QuicEndpoint(EndpointBase):
 
     def _relayed(self, to: PeerAddr) -> list[SocketAddr]:
         return [] if self._relays is None else self._relays.addrs_of(to)
+
+    def _is_reached(self, to: PeerAddr) -> bool:
+        return bool(self._relayed(to)) or self._routes.is_reached(to.peer_id)
 
     # The end.
 

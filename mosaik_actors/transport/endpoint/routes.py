@@ -93,6 +93,7 @@ class Routes:
                 adopt=connections.adopt_tls,
             )
         self._has_quic = parts.config.carries("quic")
+        self._has_local = parts.config.carries("unix")
         self._has_listener = bool(listeners)
         self._ports = ports
         self._factory = factory
@@ -106,6 +107,26 @@ class Routes:
         """What peers can reach this endpoint over, at its addresses."""
         offered = {"tcp": self._has_listener, "quic": self._has_quic}
         return tuple(carrier for carrier, is_there in offered.items() if is_there)
+
+    @property
+    def listening_here(self) -> tuple[str, ...]:
+        """What peers of this user on this machine can reach this endpoint over."""
+        return ("unix", *self.listening) if self.local.is_listening else self.listening
+
+    @property
+    def dials(self) -> tuple[str, ...]:
+        """What this endpoint can reach peers over, relays aside."""
+        offered = {
+            "unix": self._has_local,
+            "tcp": self._tls is not None,
+            "quic": self._has_quic,
+        }
+        return tuple(carrier for carrier, is_there in offered.items() if is_there)
+
+    def is_reached(self, peer_id: PeerId) -> bool:
+        """Return whether a peer is connected, or seems to be by its socket on this machine."""
+        usable = self._connections.peers.usable(peer_id)
+        return usable is not None or self.local.has_socket_of(peer_id)
 
     def close(self) -> None:
         """Let nobody in any more."""

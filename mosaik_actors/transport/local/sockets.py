@@ -129,6 +129,11 @@ class LocalSockets:
             sock.close()
         return None
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether peers on this machine can reach this one."""
+        return bool(self._listening)
+
     def has_socket_of(self, peer_id: PeerId) -> bool:
         """Return whether a peer seems to listen on this machine."""
         return any((folder / socket_name(peer_id)).exists() for folder in self._folders)

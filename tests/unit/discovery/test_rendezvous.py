@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -36,6 +37,15 @@ def test_lines_of_a_newer_version_are_skipped() -> None:
     assert parse_notice(NAME, format_notice(notice) + b"colour blue\n") == notice
 
 
+def test_a_notice_says_what_its_node_listens_with() -> None:
+    listens = replace(addr("a"), carriers=("unix", "tcp"))
+    notice = RendezvousNotice(listens, 1, 2.0)
+    assert parse_notice(NAME, format_notice(notice)).addr.carriers == ("unix", "tcp")
+    # An older node does not say.
+    older = format_notice(notice).replace(b"listens unix tcp\n", b"")
+    assert parse_notice(NAME, older).addr.carriers == ()
+
+
 def test_names_carry_the_peer_and_are_never_used_twice() -> None:
     assert parse_name(NAME) == peer("a")
     assert make_name(peer("a"), RNG) != NAME
@@ -57,6 +67,8 @@ def test_other_files_are_no_notices(name: str) -> None:
         b"mosaik rendezvous 1\naddr nonsense\npid 1\nstart 1\n",
         b"mosaik rendezvous 1\npid " + b"9" * 5000,
         format_notice(RendezvousNotice(addr("b"), 1, 2.0)),
+        format_notice(RendezvousNotice(replace(addr("a"), carriers=("x",) * 9), 1, 2.0)),
+        format_notice(RendezvousNotice(replace(addr("a"), carriers=("x" * 17,)), 1, 2.0)),
         bytes(NOTICE_BYTES_MAX + 1),
     ],
 )

@@ -256,6 +256,22 @@ async def test_what_is_sent_keeps_to_the_limits_of_the_other_side() -> None:
         question.future.exception()
 
 
+async def test_why_an_ask_failed_steers_no_terminal_and_says_if_nothing_was_delivered() -> None:
+    async with AsyncActorSystem() as system:
+        world = World(system)
+        far = world.peer.ref(THEIRS, 3, "far\x1b[2J", "Keeper")
+        for reason, may_be in (("\x1b[31mgone\n", True), (wire.NOT_THERE, False)):
+            ask = asyncio.ensure_future(far.ask(Ask(), 5))
+            await asyncio.sleep(0.01)
+            [number] = next(one.ids for one in world.link.said() if isinstance(one, wire.Ask))
+            world.peer.receive(wire.encode_burst([wire.Failed(number, "gone", reason)]))
+            with pytest.raises(AskUndeliverable) as caught:
+                await ask
+            assert caught.value.may_be_delivered == may_be
+            assert str(caught.value).isprintable()
+            assert f"#3 on peer {OTHER.short} did not answer Ask, which" in str(caught.value)
+
+
 def test_a_reference_or_an_incarnation_of_another_form_is_refused() -> None:
     for data in (b"", b"\x01", "text", 5, b"\x95" + bytes(100)):
         with pytest.raises(DecodeError):

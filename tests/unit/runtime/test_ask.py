@@ -89,7 +89,8 @@ async def test_ask_without_an_answer_times_out(system: AsyncActorSystem) -> None
     assert (caught.value.address, caught.value.message, caught.value.timeout) == (keeper, 1, 0.01)
     assert "within 0.01 s (" in str(caught.value)
     assert "is no Request: what its handler returns is no answer" in str(caught.value)
-    assert str(AskTimeout(caught.value.address, Request(), 1.0)).endswith(" to Request within 1 s")
+    late = str(AskTimeout(caught.value.address, Request(), 1.0))
+    assert late.endswith(" did not answer Request within 1 s")
 
 
 async def test_message_that_fails_twice_raises_at_the_asker(system: AsyncActorSystem) -> None:

@@ -10,14 +10,17 @@ import pytest
 from mosaik_actors import PeerAddr, TransportConfig
 from mosaik_actors.clock import LoopClock
 from mosaik_actors.ids import PeerId
+from mosaik_actors.peer_log import PeerLog
 from mosaik_actors.testing.scenario import simulate
 from mosaik_actors.transport.address import DIRECT_COUNT_MAX, SocketAddr
+from mosaik_actors.transport.apart import Apart
 from mosaik_actors.transport.connection.connection import Connection
 from mosaik_actors.transport.dial_budget import DialBudget
 from mosaik_actors.transport.endpoint.dialer import ADDRS_MAX, STAGGER_S, Dialer
 from mosaik_actors.transport.interface import LinkRefused
 
 PEER = PeerId(bytes([7]) * 32)
+NOBODY_APART = Apart((), PeerLog(), lambda _to: True)
 
 
 class Silent:
@@ -56,6 +59,7 @@ def test_a_dial_goes_on_at_what_others_know_but_not_without_end() -> None:
             config,
             DialBudget(config),
             clock,
+            NOBODY_APART,
         )
         dial = dialer.start(PeerAddr(PEER, (addr(0),)))
         await asyncio.sleep(1)
@@ -91,6 +95,7 @@ async def test_a_dial_lasts_longer_in_a_process_that_is_late_itself() -> None:
         config,
         DialBudget(config),
         LoopClock(loop),
+        NOBODY_APART,
     )
     began_at = loop.time()
     dial = dialer.start(PeerAddr(PEER, (addr(0),)))
