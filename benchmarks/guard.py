@@ -4,7 +4,7 @@ Each path of `guard_paths` is measured in five rounds. In a round it alternates 
 baseline, three times, and the least of both counts; then the median of the five ratios. Both
 are CPU times of this process, which a busy machine makes longer (caches and cores are shared)
 and never shorter, and no figure is one of a machine. A path is too slow when its ratio is more
-than `slower_max` times the recorded one. What all paths differ by, up to 8 % either way, is
+than `slower_max` times the recorded one. What all paths differ by, up to 6 % either way, is
 taken for another kind of processor, and the bounds move with it: on a quicker one for us, too,
 30 % of one path are seen. One that seems too slow is measured again, up to three times more,
 with nodes and connections of their own (a connection that settled on a small congestion window
@@ -41,7 +41,7 @@ TURNS: Final = 3
 REPEATS: Final = 3
 RECORDED_RUNS: Final = 5
 PATHS_MIN: Final = 5  # of fewer nobody can say whether the machine is another one
-MACHINES_MAX: Final = 1.08  # times `slower_max` it is less than `SEEN`: all paths at once are seen
+MACHINES_MAX: Final = 1.06  # times `slower_max` it is less than `SEEN`: all paths at once are seen
 SEEN: Final = 1.3  # what has to be seen to be slower
 
 Measure = Callable[[Collection[str]], Awaitable[dict[str, float]]]
