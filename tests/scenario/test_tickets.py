@@ -10,6 +10,7 @@ import pytest
 from mosaik_actors import (
     ChannelInfo,
     CollectionConfig,
+    CollectionOffline,
     ConfigError,
     DiscoveryConfig,
     Expiration,
@@ -313,6 +314,27 @@ async def test_a_collection_is_for_those_with_a_ticket(cluster: Cluster) -> None
     cluster.net(2).discovery.add_ticket(staff(cluster, 2, 3600))
     await outsider.when().reaches(version)
     assert dict(outsider) == {"a": 1}
+
+
+@scenario(nodes=2, seeds=range(1), **SETTINGS)
+async def test_who_knows_only_names_clears_no_collection(cluster: Cluster) -> None:
+    """It reads the id of the store in the catalog, and joins as a writer with the same settings."""
+    settings = {"require_ticket": [STAFF]}
+    owned = collection(Map[str, int], "treasury", **settings).writer(cluster.net(0))
+    cluster.net(0).discovery.add_ticket(staff(cluster, 0, 3600))
+    await owned.when().online()
+    await owned.insert("balance", 1)
+    stranger = collection(Map[str, int], "treasury", **settings).writer(cluster.net(1))
+    await cluster.sleep(30)
+    assert cluster.nodes[0].peer_id in cluster.net(1).discovery.catalog()
+    assert dict(stranger) == {}
+    with pytest.raises(CollectionOffline):
+        await stranger.clear()
+    assert dict(owned) == {"balance": 1}
+    # It has become no voter either: what the owner writes is committed without it.
+    await owned.insert("balance", 2)
+    assert dict(owned) == {"balance": 2}
+    assert dict(stranger) == {}
 
 
 @scenario(nodes=1, seeds=range(1), **SETTINGS)

@@ -191,10 +191,10 @@ class Outbound:
     def _on_timer(self, connection: Connection) -> None:
         self._timers.pop(connection, None)
         now = self._clock.monotonic()
-        due = connection.engine.get_timer()
-        if isinstance(connection, QuicConnection) and (path := self._paths.get(connection)):
-            self._search_path(connection, path, now)
         try:
+            due = connection.engine.get_timer()
+            if isinstance(connection, QuicConnection) and (path := self._paths.get(connection)):
+                self._search_path(connection, path, now)
             if due is not None and due <= now:
                 connection.engine.handle_timer(now=now)
                 connection.process()

@@ -16,6 +16,8 @@ Two things are different from `engine`:
       that has proven nothing is cut off when it sends more than `UNPROVEN_DATAGRAM_BYTES_MAX`
       in datagrams, since a window cannot grow later.
 
+What is written reaches the core through `native_outbox`, which says why.
+
 The parts that this stands on are pinned by tests (`tests/unit/transport/test_engine.py`):
 ``qh3._hazmat.QuicConnectionCore``, aioquic's ``tls.Context`` and its transport parameters.
 
@@ -59,10 +61,9 @@ from .native_handshake import (
     NativeHandshake,
     make_core,
 )
+from .native_outbox import LIVE, NativeOutbox
 
 UNPROVEN_DATAGRAM_BYTES_MAX: Final = 64 * 1024
-
-_LIVE: Final = ("first_flight", "connected")
 
 
 class NativeEngine:
@@ -114,6 +115,7 @@ class NativeEngine:
         self._heard: set[int] = set()  # streams that the peer may still write to
         self._written: set[int] = set()  # streams that this side may still write to
         self._unsettled: dict[int, int] = {}  # bytes written and not known to be there
+        self._outbox = NativeOutbox()
         # Streams that the peer does not let be open yet, with what was written to each.
         self._unopened: dict[int, list[tuple[bytes, bool]]] = {}
         self._next_stream_id = 0 if is_client else 1
@@ -222,6 +224,7 @@ class NativeEngine:
                 self.close(CloseReason(CloseCode.PROTOCOL_VIOLATION, "too much before the proof"))
         remote = self._as_core_addr(remote)
         if self._handshake.is_done:
+            self._outbox.received_bytes += len(data)
             self._core.receive_datagram(data, remote, now)
             self._drain(now)
             return
@@ -256,6 +259,7 @@ class NativeEngine:
             for data in datagrams:
                 self.receive_datagram(data, remote, now=now)
             return
+        self._outbox.received_bytes += sum(map(len, datagrams))
         self._core.receive_many_datagrams(datagrams, self._as_core_addr(remote), now)
         self._drain(now)
 
@@ -265,17 +269,13 @@ class NativeEngine:
 
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Any]]:
         """Return the datagrams that may leave now, each with where it goes."""
-        found = []
-        poll, there = self._core.poll_transmit, None
-        # The core raises where so little may be answered that a frame does not fit: more can
-        # leave when more has come (RFC 9000 section 8.1).
-        with suppress(RuntimeError):
-            while (transmit := poll(now)) is not None:
-                if transmit[1] != there:
-                    there = transmit[1]
-                    host, port = there[:2]  # of IPv6 it has four parts
-                    self._remote = (self._remote[0] if self._is_relayed else host), port
-                found.append((transmit[0], self._remote))
+        found, there = [], None
+        for transmit in self._outbox.poll(self._core, now):
+            if transmit[1] != there:
+                there = transmit[1]
+                host, port = there[:2]  # of IPv6 it has four parts
+                self._remote = (self._remote[0] if self._is_relayed else host), port
+            found.append((transmit[0], self._remote))
         self._drain(now)
         return found
 
@@ -290,13 +290,15 @@ class NativeEngine:
         self._drain(now)
 
     def _drain(self, now: float) -> None:
+        if self._handshake.is_done and self._outbox.must_wait(self._core):
+            return
         while (event := self._core.next_event()) is not None:
             self._take(event)
         if self._unopened:
             self._open_waiting()
         if self._unsettled and self._core.bytes_in_flight == 0:
             for stream_id in self._unsettled.keys() - self._unopened.keys():
-                if not self._core.get_send_buffer_size(stream_id):
+                if not self._outbox.unsent_bytes(self._core, stream_id):
                     del self._unsettled[stream_id]
 
     def _take(self, event: tuple[Any, ...]) -> None:
@@ -322,6 +324,7 @@ class NativeEngine:
                 self._heard.discard(stream_id)
                 self._written.discard(stream_id)
                 self._unsettled.pop(stream_id, None)
+                self._outbox.ending.discard(stream_id)
             case ("handshake_done", *_):
                 self._core.handshake_confirmed()
             case ("connection_id_issued", cid, *_):
@@ -365,7 +368,7 @@ class NativeEngine:
 
     def _open_waiting(self) -> None:
         """Open what waits for the peer's leave, in order, as far as it goes."""
-        while self._unopened and self._core.state in _LIVE:
+        while self._unopened and self._core.state in LIVE:
             try:
                 opened = self._core.open_stream(False)
             except ValueError:
@@ -374,18 +377,16 @@ class NativeEngine:
             assert opened == stream_id, "the core counts streams as this side does"
             del self._unopened[stream_id]
             for data, is_end in writes:
-                self._core.send_stream(stream_id, data, is_end)
+                self._outbox.append(self._core, stream_id, data, is_end=is_end)
 
     def write(self, stream_id: int, data: bytes, *, is_end: bool = False) -> None:
         """Append to a stream. Dropped when the peer refused to hear more of it."""
-        if stream_id not in self._written or self._is_over or self._core.state not in _LIVE:
+        if stream_id not in self._written or self._is_over or self._core.state not in LIVE:
             return
-        waiting = self._unopened.get(stream_id)
-        if waiting is not None:
-            waiting.append((data, is_end))
+        if stream_id in self._unopened:
+            self._unopened[stream_id].append((data, is_end))
         else:
-            with suppress(ValueError):  # it has ended, and a late reset made it look new
-                self._core.send_stream(stream_id, data, is_end)
+            self._outbox.append(self._core, stream_id, data, is_end=is_end)
         if is_end:
             self._written.discard(stream_id)
         self._unsettled[stream_id] = self._unsettled.get(stream_id, 0) + len(data)
@@ -406,7 +407,7 @@ class NativeEngine:
             return 0
         if stream_id in self._unopened:
             return written
-        unsent: int = self._core.get_send_buffer_size(stream_id)
+        unsent = self._outbox.unsent_bytes(self._core, stream_id)
         return unsent + min(written - unsent, self._core.bytes_in_flight)
 
     @property
@@ -420,7 +421,7 @@ class NativeEngine:
 
     def abort_stream(self, stream_id: int, code: int) -> None:
         """Send no more and hear no more of a stream, and drop what was not acknowledged."""
-        if self._is_over or self._core.state not in _LIVE:
+        if self._is_over or self._core.state not in LIVE:
             return
         if stream_id in self._unopened:
             # Its number is taken all the same: the next ones must not wait for it.
@@ -434,6 +435,8 @@ class NativeEngine:
         if stream_id not in self._unopened:
             with suppress(RuntimeError, ValueError):  # all of it was acknowledged
                 self._core.reset_stream(stream_id, code)
+                self._outbox.ending.add(stream_id)
+            self._outbox.drop(stream_id)
         self._written.discard(stream_id)
         self._unsettled.pop(stream_id, None)
 
@@ -451,10 +454,11 @@ class NativeEngine:
         self._written.clear()
         self._unsettled.clear()
         self._unopened.clear()
+        self._outbox.clear()
 
     def ping(self, *, now: float) -> None:
         """Make the peer answer, which keeps the connection alive."""
-        if self._core.state in _LIVE:
+        if self._core.state in LIVE:
             self._core.send_ping(0)
 
     def close(self, reason: CloseReason) -> None:

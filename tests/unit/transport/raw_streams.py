@@ -90,8 +90,13 @@ class RawStreamPeer(Answers):
         )
 
     def send(self, data: bytes, stream_id: int | None = None, *, is_end: bool = False) -> int:
-        """Write raw bytes to a stream, a new one by default, and return its id."""
+        """Write raw bytes to a stream, a new one by default, and return its id.
+
+        What is written to a connection that is over goes nowhere, as over QUIC.
+        """
         while stream_id is None or stream_id not in self.engine._streams:
+            if self.engine._is_over:
+                return self.engine.open_stream() if stream_id is None else stream_id
             opened = self.engine.open_stream()
             stream_id = opened if stream_id is None else stream_id
         self.engine.write(stream_id, data, is_end=is_end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -31,6 +32,7 @@ from mosaik_actors.transport.quic.choice import choose_engine
 from mosaik_actors.transport.quic.engine import EngineFactory
 from mosaik_actors.transport.quic.native import UNPROVEN_DATAGRAM_BYTES_MAX, NativeEngine
 from mosaik_actors.transport.quic.native_handshake import STREAMS_MAX
+from mosaik_actors.transport.quic.native_outbox import HELD_BYTES_MAX
 from mosaik_actors.transport.relay.paths import relayed_addr
 
 KEYS = (SecretKey.from_seed("a"), SecretKey.from_seed("b"))
@@ -54,6 +56,7 @@ class Path:
         addrs: Where the two are.
         at_once: Whether an engine gets what arrives at one moment in one call.
         window_bytes: How much each may have waiting for the rest.
+        seed: Which datagrams are lost and late.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Path:
         addrs: tuple[SocketAddr, SocketAddr] = ADDRS,
         at_once: bool = False,
         window_bytes: int = UNDELIVERED_BYTES_MAX,
+        seed: int = 5,
     ) -> None:
         self.addrs = addrs
         self.at_once = at_once
@@ -83,7 +87,7 @@ class Path:
         ]
         self.events: list[list[EngineEvent]] = [[], []]
         self.sizes: set[int] = set()
-        self._rng = Random(5)
+        self._rng = Random(seed)
         self._order = count()
         self._on_way: list[tuple[float, int, int, bytes]] = []
 
@@ -145,6 +149,9 @@ class Path:
             for event in self.events[side]
             if isinstance(event, StreamData) and event.stream_id == stream_id
         )
+
+    def has_come(self, side: int, stream_id: int, count: int) -> bool:
+        return self.bytes_at(side, stream_id) == count
 
     def of_kind(self, side: int, kind: type) -> list[EngineEvent]:
         return [event for event in self.events[side] if isinstance(event, kind)]
@@ -466,3 +473,62 @@ def test_engine_is_chosen_by_the_settings_and_the_address() -> None:
     assert choose_engine(TransportConfig(quic_engine="qh3"))(near)
     with pytest.raises(ConfigError, match="quic_engine"):
         TransportConfig(quic_engine="other")
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.02, 0.1])
+def test_streams_may_be_given_up_while_packets_wait_for_room(loss: float) -> None:
+    """What the core has planned to send of a stream leaves before the stream is let go of."""
+    for seed in range(12):
+        rng = Random(seed)
+        path = Path((True, True), loss=loss, seed=seed)
+        path.admit()
+        known: list[int] = []
+        for _ in range(200):
+            for engine in path.both:
+                for _ in range(rng.randrange(6)):
+                    known.append(engine.open_stream())
+                    engine.write(known[-1], some_bytes(rng), is_end=rng.random() < 0.3)
+            for engine in path.both:
+                for _ in range(rng.randrange(8) if known else 0):
+                    stream_id, choice = rng.choice(known), rng.random()
+                    if choice < 0.4:
+                        engine.write(stream_id, some_bytes(rng), is_end=rng.random() < 0.3)
+                    elif choice < 0.8:
+                        engine.abort_stream(stream_id, 7)
+            path.run(rng.choice((0.0, 0.001, 0.005, 0.02)))
+        for stream_id in known:
+            for engine in path.both:
+                engine.abort_stream(stream_id, 7)
+        dialler, _ = path.both
+        last = dialler.open_stream()
+        dialler.write(last, b"x" * 10_000, is_end=True)
+        path.until(partial(path.has_come, 1, last, 10_000))
+        assert not path.of_kind(0, ConnectionEnded) + path.of_kind(1, ConnectionEnded)
+
+
+def some_bytes(rng: Random) -> bytes:
+    return bytes(rng.choice((0, 1, 100, 3000, 20000)))
+
+
+def test_events_wait_for_room_but_not_for_ever() -> None:
+    """While a peer acknowledges nothing they wait, up to so many bytes; then they come."""
+    path = Path((True, True))
+    path.admit()
+    dialler, acceptor = path.both
+    bulk = dialler.open_stream()
+    dialler.write(bulk, bytes(1_000_000))
+    for _ in range(3):  # none of these arrives
+        dialler.datagrams_to_send(now=path.now)
+        path.now += 0.01
+        dialler.handle_timer(now=path.now)
+    assert dialler.unacked_bytes(bulk) == 1_000_000
+    dialler.write(dialler.open_stream(), b"x", is_end=True)
+    acceptor.write(acceptor.open_stream(), bytes(1000))
+    ((data, _),) = acceptor.datagrams_to_send(now=path.now)
+    came_bytes = 0
+    while not dialler.events:  # it comes again and again
+        dialler.receive_datagram(data, path.addrs[1], now=path.now)
+        came_bytes += len(data)
+        assert came_bytes < 2 * HELD_BYTES_MAX
+    assert came_bytes >= HELD_BYTES_MAX
+    assert isinstance(dialler.events[0], StreamData)
