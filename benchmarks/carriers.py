@@ -6,7 +6,7 @@ in batches as large as ours with a length in front, and decoded; no subscription
 links or proof. Over TLS it has a certificate of its own and asks for none. QUIC has no bare
 side here: `streams` compares it with aioquic.
 
-Rounds of both sides alternate, and the median of each counts.
+Rounds of both sides alternate, and the median of each counts. Each process has a core of its own.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ def measure(
     bare: dict[str, list[float]] = {}
     for _ in range(rounds):
         for mode, amount in counts.items():
-            for key, value in measure_ours(carrier, mode, amount).items():
+            for key, value in measure_ours(carrier, mode, amount, has_core=True).items():
                 ours.setdefault(key, []).append(value)
         for mode in BARE_MODES if carrier in BARE else ():
-            for key, value in measure_bare(carrier, mode, counts[mode]).items():
+            for key, value in measure_bare(carrier, mode, counts[mode], has_core=True).items():
                 bare.setdefault(key, []).append(value)
     return (
         {key: statistics.median(values) for key, values in ours.items()},
@@ -107,9 +107,11 @@ def measure(
     )
 
 
-def measure_ours(carrier: str, mode: str, count: int) -> dict[str, float]:
+def measure_ours(
+    carrier: str, mode: str, count: int, *, has_core: bool = False
+) -> dict[str, float]:
     """Return the `figures` of one at a time ("plain"), in calls ("many"), "large" or "trip"."""
-    options = {"carrier": carrier, "count": count, "many": mode == "many"}
+    options = {"carrier": carrier, "count": count, "many": mode == "many", "has_core": has_core}
     listener, talker = {
         "large": (streams._consume_large, streams._produce_large),
         "trip": (streams._answer, streams._ask),
@@ -117,9 +119,11 @@ def measure_ours(carrier: str, mode: str, count: int) -> dict[str, float]:
     return figures(mode, streams._pair(listener, talker, options))
 
 
-def measure_bare(carrier: str, mode: str, count: int) -> dict[str, float]:
+def measure_bare(
+    carrier: str, mode: str, count: int, *, has_core: bool = False
+) -> dict[str, float]:
     """Return the same of the bare side, which has no way to send one at a time."""
-    options = {"carrier": carrier, "mode": mode, "count": count}
+    options = {"carrier": carrier, "mode": mode, "count": count, "has_core": has_core}
     return figures(mode, streams._pair(_bare_serve, _bare_talk, options))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from mosaik_actors import Group, Network, SqliteLog, StateMachine
+from mosaik_actors import Group, Network, SecretKey, SqliteLog, StateMachine
 from mosaik_actors.errors import GroupOffline
 
 from .told import obey
@@ -55,7 +55,7 @@ class Member:
 
     async def start(self, network: str) -> None:
         """Start a node."""
-        self._net = await Network.start(network)
+        self._net = await Network.start(network, secret_key=SecretKey.generate())
 
     async def join(self, log: str = "") -> dict[str, Any]:
         """Join the group; return how long it took to be online, in seconds."""
