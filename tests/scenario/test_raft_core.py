@@ -26,6 +26,8 @@ SUITES = {
     "forgotten sessions": (4000, 30, Options(sessions=2, compactions=5.0)),
     "bad weather": (5000, 30, Options(loss=0.3, duplicates=0.3, delay_s=0.06)),
     "clocks": (6000, 40, Options(clock_jumps=4.0, slow_clocks=1.0, transfers=2.0)),
+    # In 51143 votes come so late that who wins a term has a later leader already.
+    "late votes": (51_140, 4, Options()),
 }
 SHARDS = 4
 

@@ -131,6 +131,7 @@ class Witness:
         self.leaders: dict[int, PeerId] = {}
         self.entries: dict[tuple[int, int], tuple[int, EntryKind, bytes]] = {}
         self.committed: list[int] = [0]
+        self.committed_in: list[int] = [0]  # the term of the leader that committed it
         self.configurations: list[Voters] = []
         self.chains: dict[int, int] = {}
         self.votes: dict[tuple[PeerId, int], PeerId] = {}
@@ -169,8 +170,11 @@ class Witness:
             raise Violation(f"two leaders in term {raft.term}: {known.short}, {raft.me.short}")
 
     def saw_new_leader(self, raft: Raft) -> None:
+        # Votes may come late: who wins a term that is over lacks what a later one committed,
+        # and can commit nothing.
         for index in range(raft.first_index, len(self.committed)):
-            if raft.term_at(index) != self.committed[index]:
+            is_owed = self.committed_in[index] < raft.term
+            if is_owed and raft.term_at(index) != self.committed[index]:
                 raise Violation(f"{raft.me.short} leads term {raft.term} without entry {index}")
 
     def saw_commit(self, raft: Raft, before: int, disks: dict[PeerId, Disk]) -> None:
@@ -187,6 +191,7 @@ class Witness:
                 raise Violation(f"index {index} committed and compacted unseen")
             self._check_saved(raft, index, term, disks)
             self.committed.append(term)
+            self.committed_in.append(raft.term)
             _, kind, data = self.entries[(index, term)]
             if kind is EntryKind.CONFIGURATION:
                 self.configurations.append(decode_voters(data))
