@@ -23,8 +23,8 @@ _LAYER_MIN: Final = 32  # what the layer has room for at least,
 _LAYER_SHARE: Final = 8  # and else this part of the table
 
 
-class SharedLayers(Generic[K, V]):
-    """The table at one moment."""
+class _Table(Generic[K, V]):
+    """A base and the layer above it, in which None stands for what is gone."""
 
     __slots__ = ("_base", "_count", "_layer")
 
@@ -39,6 +39,18 @@ class SharedLayers(Generic[K, V]):
             return self._layer[key]
         return self._base.get(key)
 
+    def __contains__(self, key: object) -> bool:
+        return self.get(key) is not None  # type: ignore[arg-type]  # anything can be looked up
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class SharedLayers(_Table[K, V]):
+    """The table at one moment."""
+
+    __slots__ = ()
+
     def replace(self, key: K, value: V) -> None:
         """Put something that means the same in place of what there is, for all who share it."""
         if key in self._layer:
@@ -50,14 +62,8 @@ class SharedLayers(Generic[K, V]):
         """Return what there is, in the order of the keys."""
         return (value for _, value in self._items()) if self._layer else iter(self._base.values())
 
-    def __contains__(self, key: object) -> bool:
-        return self.get(key) is not None  # type: ignore[arg-type]  # anything can be looked up
-
     def __iter__(self) -> Iterator[K]:
         return (key for key, _ in self._items()) if self._layer else iter(self._base)
-
-    def __len__(self) -> int:
-        return self._count
 
     def _items(self) -> Iterator[tuple[K, V]]:
         base, layer = self._base, self._layer
@@ -70,29 +76,15 @@ class SharedLayers(Generic[K, V]):
                 yield key, above
 
 
-class Layers(Generic[K, V]):
-    """The table of this module's docstring. None is no value: it stands for what is gone."""
+class Layers(_Table[K, V]):
+    """The table of this module's docstring. None is no value."""
 
-    __slots__ = ("_base", "_count", "_is_base_shared", "_is_layer_shared", "_layer")
+    __slots__ = ("_is_base_shared", "_is_layer_shared")
 
     def __init__(self) -> None:
-        self._base: dict[K, V] = {}
-        self._layer: dict[K, V | None] = {}
-        self._count = 0
+        super().__init__({}, {}, 0)
         self._is_base_shared = False
         self._is_layer_shared = False
-
-    def get(self, key: K) -> V | None:
-        """Return what there is under a key, None for nothing."""
-        if self._layer and key in self._layer:
-            return self._layer[key]
-        return self._base.get(key)
-
-    def __contains__(self, key: object) -> bool:
-        return self.get(key) is not None  # type: ignore[arg-type]  # anything can be looked up
-
-    def __len__(self) -> int:
-        return self._count
 
     def put(self, key: K, value: V) -> None:
         """Put something under a key."""
