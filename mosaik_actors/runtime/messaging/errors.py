@@ -13,7 +13,7 @@ say what happened to the question, because that decides whether asking again is 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 from thespian.actors import (
     ActorAddress,
@@ -98,6 +98,13 @@ class AskUndeliverable(AskFailed):
         super().__init__(address, message)
         self.reason = reason
         self.may_be_delivered = may_be_delivered
+
+    @classmethod
+    def before_it_left(cls, address: ActorAddress, message: Any, reason: str) -> Self:
+        """Return one for a message that this node had: another node's actor was not sent it."""
+        error = cls(address, message, reason)
+        error.may_be_delivered = not error._is_remote
+        return error
 
     def __str__(self) -> str:
         kind, why = type(self.message).__name__, self.reason or "it has exited"

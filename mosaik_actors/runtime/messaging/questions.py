@@ -125,9 +125,7 @@ class Question:
 
     def _undeliverable(self, message: Any, target: ActorAddress, reason: str) -> None:
         if message is self.message:
-            # What is for another node's actor waited here, and was never sent.
-            is_local = getattr(self.target, "remote", None) is None
-            self.fail(AskUndeliverable(self.target, message, reason, may_be_delivered=is_local))
+            self.fail(AskUndeliverable.before_it_left(self.target, message, reason))
 
     def expire(self, timeout: float) -> None:
         """End the ask because its time is over."""

@@ -166,9 +166,7 @@ class Replies(AsyncIterator[R], Generic[R]):
 
     def _undeliverable(self, message: Any, target: ActorAddress, reason: str) -> None:
         if message is self.message:
-            # What is for another node's actor waited here, and was never sent.
-            is_local = getattr(self.target, "remote", None) is None
-            self._end(AskUndeliverable(self.target, message, reason, may_be_delivered=is_local))
+            self._end(AskUndeliverable.before_it_left(self.target, message, reason))
 
     def fail(self, error: Exception) -> None:
         """End the stream with an error."""
