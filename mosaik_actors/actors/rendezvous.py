@@ -81,8 +81,7 @@ class RendezvousActor(TypeDispatcher):
         self._node: Node
         self._gossip: ActorAddress
         self._schedule: PollSchedule
-        self._folders: list[NoticeFolder] = []
-        self._paths: list[Path] = []  # where they are
+        self._folders: dict[NoticeFolder, Path] = {}  # and where they are
         self._seen: dict[
             NoticeFolder, list[RendezvousNotice]
         ] = {}  # by folder, as of its last look
@@ -111,8 +110,7 @@ class RendezvousActor(TypeDispatcher):
             except OSError as error:
                 logger.warning("no rendezvous on this machine: %s", error)
                 break
-            self._folders.append(folder)
-            self._paths.append(path)
+            self._folders[folder] = path
         if self._folders:
             await self._look()
 
@@ -121,7 +119,7 @@ class RendezvousActor(TypeDispatcher):
     ) -> None:
         """Take the notice away."""
         self._node.endpoint.leave_local()
-        folders, self._folders, self._paths = self._folders, [], []
+        folders, self._folders = self._folders, {}
         for folder in folders:
             await asyncio.to_thread(folder.close)
         self.send(sender, RendezvousLeft())
@@ -132,7 +130,7 @@ class RendezvousActor(TypeDispatcher):
         """Take the notice away, if nobody asked for it before."""
         if self._folders:
             self._node.endpoint.leave_local()
-        folders, self._folders, self._paths = self._folders, [], []
+        folders, self._folders = self._folders, {}
         for folder in folders:
             folder.close()
 
@@ -148,9 +146,11 @@ class RendezvousActor(TypeDispatcher):
 
     async def _look(self) -> None:
         try:
-            self._seen |= await asyncio.to_thread(_look, self._folders, self._node.clock.wall())
+            folders, now = list(self._folders), self._node.clock.wall()
+            self._seen |= await asyncio.to_thread(_look, folders, now)
             self._has_failed = False
-            for path in self._paths:  # somebody may have removed the socket with the notice
+            # Somebody may have removed the socket with the notice.
+            for path in self._folders.values():
                 self._node.endpoint.listen_local(path)
         except OSError as error:
             if not self._has_failed:
