@@ -19,6 +19,7 @@ import logging
 import resource
 from collections.abc import Callable
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,14 +52,14 @@ HINT_INTERVAL_S: Final = 0.02
 FILES_SHARE: Final = 4  # unfinished handshakes hold one of so many files at most
 
 
-def _handshakes_max(config: TransportConfig) -> int:
-    """Return how many handshakes there may be: of files no more than strangers may hold."""
-    if not (config.carries("tcp") or config.carries("unix")):
-        return config.handshakes_max
+def _within_files(config: TransportConfig) -> TransportConfig:
+    """Return settings with no more handshakes than strangers may hold files."""
     files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files_max == resource.RLIM_INFINITY:
-        return config.handshakes_max
-    return max(1, min(config.handshakes_max, files_max // FILES_SHARE))
+    has_files = config.carries("tcp") or config.carries("unix")
+    if not has_files or files_max == resource.RLIM_INFINITY:
+        return config
+    count = max(1, min(config.handshakes_max, files_max // FILES_SHARE))
+    return replace(config, handshakes_max=count)
 
 
 class Demultiplexer:
@@ -97,7 +98,7 @@ class Demultiplexer:
         after_read: Callable[[], None],
     ) -> None:
         self.connections: dict[Connection, None] = {}
-        self.slots: Slots[Connection] = Slots(config, handshakes_max=_handshakes_max(config))
+        self.slots: Slots[Connection] = Slots(_within_files(config))
         self.is_closing = False
         self.direct: DirectPaths | None = None
         self.reflect: Callable[[bytes, SocketAddr, float], bytes | None] | None = None

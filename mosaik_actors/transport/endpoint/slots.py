@@ -53,9 +53,9 @@ T = TypeVar("T", bound=Slot)
 class Slots(Generic[T]):
     """The connections that may have to end for others, in the order in which they would."""
 
-    def __init__(self, config: TransportConfig, *, handshakes_max: int | None = None) -> None:
+    def __init__(self, config: TransportConfig) -> None:
         self._connections_max = config.connections_max
-        self._handshakes_max = handshakes_max or config.handshakes_max
+        self._handshakes_max = config.handshakes_max
         self._reserve = config.known_reserve
         self._idle: OrderedDict[T, None] = OrderedDict()
         self._strangers: OrderedDict[T, None] = OrderedDict()
