@@ -125,8 +125,8 @@ def is_of_store(shown: str, store: str) -> bool:
 
 def without_store(shown: str) -> str:
     """Return what a collection is advertised as without the hash of its store, for people."""
-    found = _NAME.fullmatch(shown)
-    return shown if found is None else f"{found['label']}: {found['kind']}"
+    parts = parts_of(shown)
+    return shown if parts is None else f"{parts[0]}: {parts[1]}"
 
 
 def parts_of(shown: str) -> tuple[str, str, str] | None:

@@ -322,7 +322,8 @@ def test_stream_that_is_given_up_ends_at_both_sides(natives: tuple[bool, bool]) 
     assert not acceptor.may_receive(stream_id)
 
 
-def test_a_reset_that_comes_after_both_ends_changes_nothing() -> None:
+def ended_at_both_sides() -> tuple[Path, NativeEngine, int]:
+    """Return a path, the acceptor, and a stream that it has just ended after the dialler."""
     path = Path((True, True))
     path.admit()
     dialler, acceptor = path.both
@@ -331,6 +332,11 @@ def test_a_reset_that_comes_after_both_ends_changes_nothing() -> None:
     path.run(0.5)
     acceptor.write(stream_id, b"y", is_end=True)
     assert isinstance(acceptor, NativeEngine)
+    return path, acceptor, stream_id
+
+
+def test_a_reset_that_comes_after_both_ends_changes_nothing() -> None:
+    path, acceptor, stream_id = ended_at_both_sides()
     acceptor._take(("stream_reset", stream_id, 77))
     acceptor.write(stream_id, b"", is_end=True)
     path.run(0.5)
@@ -340,15 +346,8 @@ def test_a_reset_that_comes_after_both_ends_changes_nothing() -> None:
 
 def test_stream_that_ended_at_both_sides_may_be_given_up() -> None:
     """As a peer makes it be that asks late to hear no more of it (RFC 9000 section 3.5)."""
-    path = Path((True, True))
-    path.admit()
-    dialler, acceptor = path.both
-    stream_id = dialler.open_stream()
-    dialler.write(stream_id, b"x", is_end=True)
+    path, acceptor, stream_id = ended_at_both_sides()
     path.run(0.5)
-    acceptor.write(stream_id, b"y", is_end=True)
-    path.run(0.5)
-    assert isinstance(acceptor, NativeEngine)
     acceptor._take(("stop_sending", stream_id, 77))
     acceptor._heard.add(stream_id)  # and what has come is not taken out yet
     acceptor.abort_stream(stream_id, 77)
